@@ -1,0 +1,125 @@
+/**
+ * Intel VT-d second stage ("SS"), Intel VT-d Architecture Specification Rev. 5.10, sections 3.7 and 9.8.
+ *
+ * 3, 4 or 5 levels (AGAW 39, 48, 57) of 512 8-byte entries. Levels by the specification's names:
+ *   5 PML5E, 4 PML4E, 3 PDPE (1 GiB leaf), 2 PDE (2 MiB leaf), 1 PTE (4 KiB leaf).
+ * There is no present bit: an entry is present when it grants anything (R or W).
+ */
+import {
+  ACCESS_READ,
+  ACCESS_WRITE,
+  TABLE_FLAGS,
+  TABLE_OUTPUT_LAST,
+  WALK_NO_READ,
+  WALK_NO_WRITE,
+  WALK_OK,
+  WALK_RESERVED,
+} from "../layout";
+
+const R: u64 = 1 << 0;
+const W: u64 = 1 << 1;
+const PS: u64 = 1 << 7;
+const SNP: u64 = 1 << 11;
+const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
+
+/** Table flag: ECAP.SC, snoop control; without it bit 11 of a leaf is reserved. */
+const FLAG_SNOOP_CONTROL: u32 = 1 << 0;
+
+@unmanaged
+export class VtdSecondStage {
+  // @ts-ignore: decorator
+  @inline name(): string { return "vtdss"; }
+  // @ts-ignore: decorator
+  @inline title(): string { return "Intel VT-d second stage"; }
+  // @ts-ignore: decorator
+  @inline minLevels(): u32 { return 3; }
+  // @ts-ignore: decorator
+  @inline maxLevels(): u32 { return 5; }
+  // @ts-ignore: decorator
+  @inline granuleShift(): u32 { return 12; }
+  // @ts-ignore: decorator
+  @inline indexBits(): u32 { return 9; }
+  // @ts-ignore: decorator
+  @inline leafSizes(): u64 { return (1 << 12) | (1 << 21) | (1 << 30); }
+
+  /** Width of a physical address that an entry can hold. */
+  // @ts-ignore: decorator
+  @inline addressBits(): u32 { return 52; }
+  /** Whether the input address is sign-extended. */
+  // @ts-ignore: decorator
+  @inline canonical(): bool { return false; }
+
+  /** AND of R and W over the levels; the initial value grants both. */
+  // @ts-ignore: decorator
+  @inline initialRights(table: usize): u64 { return R | W; }
+  // @ts-ignore: decorator
+  @inline combine(rights: u64, entry: u64, level: u32): u64 { return rights & entry; }
+
+  // @ts-ignore: decorator
+  @inline isPresent(entry: u64, rights: u64, level: u32): bool { return (rights & (R | W)) != 0; }
+  /** Bits of which at least one is set in every entry that software considers in use. */
+  // @ts-ignore: decorator
+  @inline presentMask(): u64 { return R | W; }
+  // @ts-ignore: decorator
+  @inline isLeaf(entry: u64, level: u32): bool { return level == 1 || (entry & PS) != 0; }
+  // @ts-ignore: decorator
+  @inline tableAddress(entry: u64): u64 { return entry & ADDRESS; }
+  // @ts-ignore: decorator
+  @inline leafAddress(entry: u64, size: u64): u64 { return entry & ADDRESS & ~(size - 1); }
+
+  /** Bits above the host address width, PS at levels 4 and 5, bit 11 (section 3.7: evaluated when R or W is set). */
+  // @ts-ignore: decorator
+  @inline reservedInTable(table: usize, level: u32): u64 {
+    return this.aboveWidth(table) | SNP | (level >= 4 ? PS : 0);
+  }
+  // @ts-ignore: decorator
+  @inline reservedInLeaf(table: usize, level: u32, size: u64, allowed: bool): u64 {
+    const snoop = load<u32>(table, TABLE_FLAGS) & FLAG_SNOOP_CONTROL ? 0 : SNP;
+    return this.aboveWidth(table) | snoop | (allowed ? 0 : PS) | ((size - 1) & ADDRESS);
+  }
+  // @ts-ignore: decorator
+  @inline aboveWidth(table: usize): u64 { return ADDRESS & ~load<u64>(table, TABLE_OUTPUT_LAST); }
+  /** What a reserved bit means: here an address above the width is a reserved bit like any other. */
+  // @ts-ignore: decorator
+  @inline reservedOutcome(): i32 { return WALK_RESERVED; }
+
+  /** Entry for a table page: Linux grants everything above the leaf. */
+  // @ts-ignore: decorator
+  @inline makeTable(address: u64): u64 { return address | R | W; }
+  /** Leaf bits without the address; 0 when the permissions cannot be expressed. */
+  // @ts-ignore: decorator
+  @inline leafBits(permissions: u32, level: u32): u64 {
+    const rights =
+      (permissions & <u32>ACCESS_READ ? R : 0) | (permissions & <u32>ACCESS_WRITE ? W : 0);
+    return rights ? rights | (level > 1 ? PS : 0) : 0;
+  }
+
+  /** Rights of the request against the accumulated ones (section 3.7.1). U/S and execute do not exist here. */
+  // @ts-ignore: decorator
+  @inline check(rights: u64, leaf: u64, access: u32): i32 {
+    const missing = ~<u32>rights & access & <u32>(ACCESS_READ | ACCESS_WRITE);
+    if (!missing) return WALK_OK;
+    return missing & <u32>ACCESS_WRITE ? WALK_NO_WRITE : WALK_NO_READ;
+  }
+
+  // The same as masks, for a walk that cannot fail: bits that must be set, and bits that must be clear, in every entry.
+  // @ts-ignore: decorator
+  @inline requiredInTable(table: usize, access: u32): u64 { return <u64>(access & <u32>(ACCESS_READ | ACCESS_WRITE)); }
+  /** A request for neither read nor write asks only for presence, which no mask can express. */
+  // @ts-ignore: decorator
+  @inline deniedInTable(table: usize, access: u32): u64 { return access & <u32>(ACCESS_READ | ACCESS_WRITE) ? 0 : -1; }
+  // @ts-ignore: decorator
+  @inline requiredInLeaf(table: usize, access: u32): u64 { return this.requiredInTable(table, access); }
+  // @ts-ignore: decorator
+  @inline deniedInLeaf(table: usize, access: u32): u64 { return 0; }
+  // @ts-ignore: decorator
+  @inline requiredInPage(): u64 { return 0; }
+  /** From the AND and the OR of several entries above the last level: is one of them a leaf? */
+  // @ts-ignore: decorator
+  @inline someLeaf(and: u64, or: u64): bool { return (or & PS) != 0; }
+  // @ts-ignore: decorator
+  @inline allPresent(a: u64, b: u64, c: u64, d: u64): bool {
+    // Folds W onto R in each, so that one AND tells.
+    return (((a | (a >> 1)) & (b | (b >> 1)) & (c | (c >> 1)) & (d | (d >> 1))) & R) != 0;
+  }
+}

@@ -1,0 +1,136 @@
+/**
+ * Intel VT-d first stage ("FS"), which is the x86-64 page table: Intel VT-d Architecture Specification Rev. 5.10,
+ * sections 3.6 and 9.7.
+ *
+ * 4 or 5 levels (48 or 57 bits, sign-extended) of 512 8-byte entries. Levels by the specification's names:
+ *   5 PML5E, 4 PML4E, 3 PDPE (1 GiB leaf), 2 PDE (2 MiB leaf), 1 PTE (4 KiB leaf).
+ * There is no read permission: what is present can be read. Bit 63 is ignored (it was XD in older revisions).
+ */
+import {
+  ACCESS_PRIVILEGED,
+  ACCESS_READ,
+  ACCESS_WRITE,
+  TABLE_FLAGS,
+  TABLE_OUTPUT_LAST,
+  WALK_NO_USER,
+  WALK_NO_WRITE,
+  WALK_OK,
+  WALK_RESERVED,
+} from "../layout";
+
+const P: u64 = 1 << 0;
+const RW: u64 = 1 << 1;
+const US: u64 = 1 << 2;
+const A: u64 = 1 << 5;
+const D: u64 = 1 << 6;
+const PS: u64 = 1 << 7;
+/** PAT of a 2 MiB or 1 GiB leaf, the one bit below its address that is not reserved. */
+const PAT_LARGE: u64 = 1 << 12;
+const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
+
+/** Table flag: WPE of the PASID entry; a privileged write needs R/W too. */
+const FLAG_WRITE_PROTECT: u32 = 1 << 0;
+/** The same among the accumulated rights, at a place that entries leave to software (bit 9). */
+const WRITE_PROTECTED: u64 = 1 << 9;
+
+@unmanaged
+export class X8664 {
+  // @ts-ignore: decorator
+  @inline name(): string { return "x86_64"; }
+  // @ts-ignore: decorator
+  @inline title(): string { return "Intel VT-d first stage / x86-64"; }
+  // @ts-ignore: decorator
+  @inline minLevels(): u32 { return 4; }
+  // @ts-ignore: decorator
+  @inline maxLevels(): u32 { return 5; }
+  // @ts-ignore: decorator
+  @inline granuleShift(): u32 { return 12; }
+  // @ts-ignore: decorator
+  @inline indexBits(): u32 { return 9; }
+  // @ts-ignore: decorator
+  @inline leafSizes(): u64 { return (1 << 12) | (1 << 21) | (1 << 30); }
+
+  /** Width of a physical address that an entry can hold. */
+  // @ts-ignore: decorator
+  @inline addressBits(): u32 { return 52; }
+  /** Whether the input address is sign-extended. */
+  // @ts-ignore: decorator
+  @inline canonical(): bool { return true; }
+
+  /** AND of R/W and U/S over the levels. */
+  // @ts-ignore: decorator
+  @inline initialRights(table: usize): u64 {
+    return RW | US | (load<u32>(table, TABLE_FLAGS) & FLAG_WRITE_PROTECT ? WRITE_PROTECTED : 0);
+  }
+  // @ts-ignore: decorator
+  @inline combine(rights: u64, entry: u64, level: u32): u64 { return rights & (entry | WRITE_PROTECTED); }
+
+  // @ts-ignore: decorator
+  @inline isPresent(entry: u64, rights: u64, level: u32): bool { return (entry & P) != 0; }
+  // @ts-ignore: decorator
+  @inline presentMask(): u64 { return P; }
+  // @ts-ignore: decorator
+  @inline isLeaf(entry: u64, level: u32): bool { return level == 1 || (entry & PS) != 0; }
+  // @ts-ignore: decorator
+  @inline tableAddress(entry: u64): u64 { return entry & ADDRESS; }
+  // @ts-ignore: decorator
+  @inline leafAddress(entry: u64, size: u64): u64 { return entry & ADDRESS & ~(size - 1); }
+
+  // @ts-ignore: decorator
+  @inline reservedInTable(table: usize, level: u32): u64 {
+    return this.aboveWidth(table) | (level >= 4 ? PS : 0);
+  }
+  // @ts-ignore: decorator
+  @inline reservedInLeaf(table: usize, level: u32, size: u64, allowed: bool): u64 {
+    return this.aboveWidth(table) | (allowed ? 0 : PS) | ((size - 1) & ADDRESS & ~PAT_LARGE);
+  }
+  // @ts-ignore: decorator
+  @inline aboveWidth(table: usize): u64 { return ADDRESS & ~load<u64>(table, TABLE_OUTPUT_LAST); }
+  /** What a reserved bit means: here an address above the width is a reserved bit like any other. */
+  // @ts-ignore: decorator
+  @inline reservedOutcome(): i32 { return WALK_RESERVED; }
+
+  // @ts-ignore: decorator
+  @inline makeTable(address: u64): u64 { return address | P | RW | US | A; }
+  /** As Linux: A and D are preset, so that hardware need not write them. A write-only mapping can be read too. */
+  // @ts-ignore: decorator
+  @inline leafBits(permissions: u32, level: u32): u64 {
+    if (!(permissions & <u32>(ACCESS_READ | ACCESS_WRITE))) return 0;
+    return (
+      P | A |
+      (permissions & <u32>ACCESS_WRITE ? RW | D : 0) |
+      (permissions & <u32>ACCESS_PRIVILEGED ? 0 : US) |
+      (level > 1 ? PS : 0)
+    );
+  }
+
+  /** Section 3.6.1: a user needs U/S everywhere, a write R/W (a privileged one only with WPE). */
+  // @ts-ignore: decorator
+  @inline check(rights: u64, leaf: u64, access: u32): i32 {
+    const user = !(access & <u32>ACCESS_PRIVILEGED);
+    if (user && !(rights & US)) return WALK_NO_USER;
+    if (access & <u32>ACCESS_WRITE && !(rights & RW) && (user || rights & WRITE_PROTECTED)) return WALK_NO_WRITE;
+    return WALK_OK;
+  }
+
+  // The same as masks, for a walk that cannot fail: bits that must be set, and bits that must be clear, in every entry.
+  // @ts-ignore: decorator
+  @inline requiredInTable(table: usize, access: u32): u64 {
+    const user = !(access & <u32>ACCESS_PRIVILEGED);
+    const write = access & <u32>ACCESS_WRITE && (user || load<u32>(table, TABLE_FLAGS) & FLAG_WRITE_PROTECT);
+    return P | (user ? US : 0) | (write ? RW : 0);
+  }
+  // @ts-ignore: decorator
+  @inline deniedInTable(table: usize, access: u32): u64 { return 0; }
+  // @ts-ignore: decorator
+  @inline requiredInLeaf(table: usize, access: u32): u64 { return this.requiredInTable(table, access); }
+  // @ts-ignore: decorator
+  @inline deniedInLeaf(table: usize, access: u32): u64 { return 0; }
+  // @ts-ignore: decorator
+  @inline requiredInPage(): u64 { return 0; }
+  /** From the AND and the OR of several entries above the last level: is one of them a leaf? */
+  // @ts-ignore: decorator
+  @inline someLeaf(and: u64, or: u64): bool { return (or & PS) != 0; }
+  // @ts-ignore: decorator
+  @inline allPresent(a: u64, b: u64, c: u64, d: u64): bool { return (a & b & c & d & P) != 0; }
+}

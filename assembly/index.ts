@@ -1,0 +1,45 @@
+/** The exports of the WASM module, nothing else. */
+export { heapAllocate, heapFree } from "./memory/heap";
+export { formatDescribe } from "./format/describe";
+export {
+  arenaFreeStack,
+  arenaFreeDepth,
+  arenaPagesLive,
+  physicalAllocatePage,
+  physicalArenaBase,
+  physicalDeclareRam,
+  physicalFreePage,
+  physicalLastStatus,
+  physicalLoadFrame,
+  physicalReadPointer,
+  physicalSetArenaBase,
+  physicalWritePointer,
+} from "./memory/physical";
+export { mapBatch, mapOne } from "./table/map";
+export { tableRelease } from "./table/release";
+export { tableCreate, tableCreateStatus } from "./table/table";
+export { unmapBatch, unmapOne } from "./table/unmap";
+export { lookupBatch, walkBatch } from "./table/walk";
+export {
+  traceClose,
+  traceGrow,
+  traceName,
+  traceNameLength,
+  traceOpen,
+  traceSkipLine,
+  traceTokenize,
+} from "./trace/tokenize";
+export {
+  spaceAllocate,
+  spaceAllocateAt,
+  spaceAllocateBatch,
+  spaceCreate,
+  spaceFree,
+  spaceFreeBatch,
+  spaceFreeInSpan,
+  spaceLiveLength,
+  spaceLongestHole,
+  spaceLongestHoleInSpan,
+  spaceRelease,
+  spaceReserve,
+} from "./iova/space";

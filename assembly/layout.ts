@@ -1,0 +1,343 @@
+/**
+ * Numbers that both sides of the WASM border must agree on: record layouts (byte offsets), status codes, kinds.
+ * Plain integer constants only, so that AssemblyScript and TypeScript both compile this file.
+ */
+
+// ---- Operation stream: what a trace becomes (src/trace/) and what a replay consumes (assembly/replay/). ----
+/** One operation, fixed size. Offsets in bytes. */
+export const OPERATION_BYTES = 32;
+/** u32: OPERATION_MAP or OPERATION_UNMAP. */
+export const OPERATION_KIND = 0;
+/** u32: dense index of the IOVA space (domain) the operation belongs to. */
+export const OPERATION_DOMAIN = 4;
+/** u32: slot of the allocation; free for re-use after its last byte is unmapped. */
+export const OPERATION_SLOT = 8;
+/** u32, map only: how many pieces of the piece stream belong to it. */
+export const OPERATION_PIECES = 12;
+/** u64, map: the recorded IOVA; unmap: offset of the range within its allocation, in bytes. */
+export const OPERATION_ADDRESS = 16;
+/** u64: length in bytes, a multiple of 4096. */
+export const OPERATION_LENGTH = 24;
+
+export const OPERATION_MAP = 1;
+export const OPERATION_UNMAP = 2;
+
+/** One piece: physically contiguous, mapped behind its predecessor in IOVA order. */
+export const PIECE_BYTES = 16;
+/** u64: physical address. */
+export const PIECE_PHYSICAL = 0;
+/** u64: length in bytes. */
+export const PIECE_LENGTH = 8;
+
+// ---- Status of a software operation on a table, on physical memory or on an IOVA space. ----
+export const STATUS_OK = 0;
+/** An address or a length is not a multiple of the granule, or a length is zero. */
+export const STATUS_MISALIGNED = 1;
+/** The range leaves the table's input range, or the IOVA space. */
+export const STATUS_INPUT_RANGE = 2;
+/** The range leaves the physical addresses that the table's entries may hold. */
+export const STATUS_OUTPUT_RANGE = 3;
+/** Something is mapped (or reserved) there already. */
+export const STATUS_OVERLAP = 4;
+/** Nothing is mapped there. */
+export const STATUS_HOLE = 5;
+/** The range begins inside a leaf. */
+export const STATUS_INSIDE_LEAF = 6;
+/** The permissions cannot be expressed in this format. */
+export const STATUS_PERMISSIONS = 7;
+/** An entry points to physical memory that nobody backs. */
+export const STATUS_BUS_ERROR = 8;
+/** wasm32's 4 GiB of linear memory are used up. */
+export const STATUS_MEMORY_EXHAUSTED = 9;
+/** No free range of the IOVA space satisfies the request. */
+export const STATUS_SPACE_EXHAUSTED = 10;
+/** The given range is not one that was allocated. */
+export const STATUS_NOT_ALLOCATED = 11;
+/** The request itself makes no sense (unknown format, impossible number of levels, alignment not a power of two). */
+export const STATUS_INVALID = 12;
+/** A frame or range of RAM would overlap the window that the table arena grows into. */
+export const STATUS_ARENA_CONFLICT = 13;
+
+// ---- Permissions of a mapping and kinds of access, as bits. ----
+export const ACCESS_READ = 1;
+export const ACCESS_WRITE = 2;
+/** Access: by a privileged requester. Mapping: for privileged requesters only (Linux's IOMMU_PRIV). */
+export const ACCESS_PRIVILEGED = 4;
+/** Access: instruction fetch. */
+export const ACCESS_EXECUTE = 8;
+/** Mapping: no instruction fetch (Linux's IOMMU_NOEXEC), where the format can say so. */
+export const PERMISSION_NO_EXECUTE = 8;
+
+// ---- Outcome of a hardware walk: which check failed. A unit translates these to its architecture's codes. ----
+export const WALK_OK = 0;
+/** The input address is outside what the table translates. */
+export const WALK_INPUT_RANGE = 1;
+/** The first table cannot be read. */
+export const WALK_ROOT_ACCESS = 2;
+/** A table below the first cannot be read. */
+export const WALK_TABLE_ACCESS = 3;
+/** An entry is not present, or the rights accumulated so far grant nothing. */
+export const WALK_NOT_PRESENT = 4;
+/** A reserved bit is set in a present entry, or its encoding is reserved. */
+export const WALK_RESERVED = 5;
+/** An entry's output address exceeds the output size. */
+export const WALK_OUTPUT_RANGE = 6;
+/** The access flag is clear. */
+export const WALK_ACCESS_FLAG = 7;
+export const WALK_NO_READ = 8;
+export const WALK_NO_WRITE = 9;
+/** The requester is unprivileged and the entry is for privileged ones only. */
+export const WALK_NO_USER = 10;
+export const WALK_NO_EXECUTE = 11;
+
+/** Walk status word: bits 7:0 outcome, 11:8 level (1 = last table), 19:16 entries read, 29:24 log2 of the leaf size. */
+export const WALK_LEVEL_SHIFT = 8;
+export const WALK_READS_SHIFT = 16;
+export const WALK_SIZE_SHIFT = 24;
+
+// ---- A batch of walks, offsets of its header in bytes; every field a u32. Arrays have one element per request. ----
+export const WALK_BATCH_BYTES = 32;
+export const WALK_BATCH_COUNT = 0;
+/** Kind of access of every request, unless WALK_BATCH_ACCESSES is given. */
+export const WALK_BATCH_ACCESS = 4;
+/** Linear address of u64[]: IOVAs. */
+export const WALK_BATCH_IOVA = 8;
+/** Linear address of u64[]: physical addresses out. */
+export const WALK_BATCH_PHYSICAL = 12;
+/** Linear address of u32[]: status words out, 16-byte aligned. */
+export const WALK_BATCH_STATUS = 16;
+/** Linear address of u8[]: kind of access per request, or 0. */
+export const WALK_BATCH_ACCESSES = 20;
+
+// ---- A batch of maps or unmaps: header as above. Results have one element per request. ----
+export const CHANGE_BATCH_BYTES = 32;
+export const CHANGE_BATCH_COUNT = 0;
+/** Permissions of every map; flags (RECLAIM_EMPTY) of every unmap. */
+export const CHANGE_BATCH_FLAGS = 4;
+/** Linear address of u64[]: IOVAs. */
+export const CHANGE_BATCH_IOVA = 8;
+/** Linear address of u64[]: physical addresses (map only). */
+export const CHANGE_BATCH_PHYSICAL = 12;
+/** Linear address of u64[]: lengths in bytes in; bytes really mapped or unmapped out. */
+export const CHANGE_BATCH_LENGTH = 16;
+/** Linear address of u32[]: status out, in bits 7:0; of an unmap also the number of table pages freed, bits 31:8. */
+export const CHANGE_BATCH_STATUS = 20;
+
+// ---- One table (assembly/table/table.ts), offsets in bytes. Arrays are indexed by level, 1 = last table. ----
+export const TABLE_BYTES = 384;
+export const TABLE_FORMAT = 0;
+export const TABLE_LEVELS = 4;
+export const TABLE_ROOT = 8;
+export const TABLE_PAGE_SIZES = 16;
+export const TABLE_INPUT_LAST = 24;
+export const TABLE_OUTPUT_LAST = 32;
+export const TABLE_FLAGS = 40;
+/** u64 counters. */
+export const TABLE_PAGES = 48;
+export const TABLE_ENTRIES_WRITTEN = 56;
+export const TABLE_ENTRIES_READ = 64;
+/** u64[6]: leaves present. */
+export const TABLE_LEAVES = 72;
+/** u64[6]: bits that must be zero in an entry that points to a table. */
+export const TABLE_RESERVED_TABLE = 120;
+/** u64[6]: bits that must be zero in a leaf. */
+export const TABLE_RESERVED_LEAF = 168;
+/** u64: what the last map, unmap or walk says of where it stopped: an IOVA, or the physical address of an entry. */
+export const TABLE_WHERE = 216;
+/** u64: the entry at TABLE_WHERE, or the bytes that the last unmap really removed. */
+export const TABLE_WHAT = 224;
+/** u32[6]: leaves that the last unmap removed. */
+export const TABLE_REMOVED = 232;
+/** u32[6]: table pages that the last unmap freed, by the level of the table. */
+export const TABLE_FREED = 256;
+
+/** Flags of unmap: free every table page that became empty, not only those the call covers whole. */
+export const RECLAIM_EMPTY = 1;
+
+// ---- Trace tokens: what a line of trace text becomes (assembly/trace/) before src/trace/ pairs them. ----
+/** One token, fixed size. Offsets in bytes; page numbers count 4096-byte pages and are exact as f64. */
+export const TOKEN_BYTES = 64;
+/** u32: one of TOKEN_MAP … TOKEN_MALFORMED. */
+export const TOKEN_KIND = 0;
+/** u32: index of the event's name; the first EVENT_COUNT are the EVENT_* below. */
+export const TOKEN_EVENT = 4;
+/** f64: line number, from 1. */
+export const TOKEN_LINE = 8;
+/** f64: first page of the I/O range; ENTRIES: entries in the buffer; MALFORMED: where the line begins in the input. */
+export const TOKEN_PAGE = 16;
+/** f64: pages of the range, 0 when the line does not say; ENTRIES: entries written; LOST: events lost; MALFORMED: length. */
+export const TOKEN_PAGES = 24;
+/** f64: physical page of the range's first byte, −1 when the line does not say. */
+export const TOKEN_PHYSICAL = 32;
+/** f64: the trace's timestamp in nanoseconds. */
+export const TOKEN_TIME = 40;
+/** u32: index of the context: CPU, task and interrupt level. */
+export const TOKEN_CONTEXT = 48;
+/** u32: index of the task: TASK-PID, whatever the CPU and the interrupt level. */
+export const TOKEN_TASK = 52;
+/** u32: index of the device's name, dma events only. */
+export const TOKEN_DEVICE = 56;
+/** u32: LEVEL_* of the context, plus DETAIL_CUT where it applies; MALFORMED: the REASON_*. */
+export const TOKEN_DETAIL = 60;
+
+/** `map`. */
+export const TOKEN_MAP = 1;
+/** `unmap`; its range is what was really unmapped (`unmapped_size`). */
+export const TOKEN_UNMAP = 2;
+/** A dma event that comes after the `map` lines of its allocation: dma_map_*, dma_alloc*. */
+export const TOKEN_DMA_MAP = 3;
+/** A dma event that comes after its `unmap`: dma_unmap_phys, dma_unmap_page, dma_unmap_resource. */
+export const TOKEN_DMA_UNMAPPED = 4;
+/** A dma event that comes before its `unmap`: dma_unmap_sg (which prints no DMA address: pages is 0), dma_free*. */
+export const TOKEN_DMA_UNMAPPING = 5;
+/** The header line `entries-in-buffer/entries-written`. */
+export const TOKEN_ENTRIES = 6;
+/** A line saying that events were lost at this place. */
+export const TOKEN_LOST = 7;
+export const TOKEN_MALFORMED = 8;
+
+/** Interrupt level of a context, from the flags column. */
+export const LEVEL_TASK = 0;
+export const LEVEL_SOFTIRQ = 1;
+export const LEVEL_HARDIRQ = 2;
+export const LEVEL_NMI = 3;
+/** The text has no flags column. */
+export const LEVEL_UNKNOWN = 4;
+/** Mask of the level within TOKEN_DETAIL. */
+export const DETAIL_LEVEL = 7;
+/** The kernel printed only the beginning of a scatterlist. */
+export const DETAIL_CUT = 8;
+
+/** Indices of the event names the reader understands; names met later get the following indices. */
+export const EVENT_MAP = 0;
+export const EVENT_UNMAP = 1;
+export const EVENT_DMA_MAP_PHYS = 2;
+export const EVENT_DMA_MAP_PAGE = 3;
+export const EVENT_DMA_MAP_RESOURCE = 4;
+export const EVENT_DMA_ALLOC = 5;
+export const EVENT_DMA_ALLOC_PAGES = 6;
+export const EVENT_DMA_ALLOC_SGT = 7;
+export const EVENT_DMA_MAP_SG = 8;
+export const EVENT_DMA_UNMAP_PHYS = 9;
+export const EVENT_DMA_UNMAP_PAGE = 10;
+export const EVENT_DMA_UNMAP_RESOURCE = 11;
+export const EVENT_DMA_FREE = 12;
+export const EVENT_DMA_FREE_PAGES = 13;
+export const EVENT_DMA_FREE_SGT = 14;
+export const EVENT_DMA_UNMAP_SG = 15;
+export const EVENT_COUNT = 16;
+
+/** Why a line is malformed. */
+export const REASON_NO_HEADER = 1;
+export const REASON_HEADER_CUT = 2;
+export const REASON_BAD_NUMBER = 3;
+export const REASON_MISSING_FIELD = 4;
+export const REASON_ZERO_SIZE = 5;
+export const REASON_END_MISMATCH = 6;
+export const REASON_OVERFLOW = 7;
+export const REASON_NOT_PAGE_ALIGNED = 8;
+export const REASON_LIST_MISMATCH = 9;
+export const REASON_CUT_AT_END = 10;
+export const REASON_TOO_LONG = 11;
+
+/** Tokenizer state, read by TypeScript. Offsets in bytes from the handle. */
+/** u32: address of the input buffer. */
+export const TOKENIZER_INPUT = 0;
+/** u32: address of the token buffer. */
+export const TOKENIZER_TOKENS = 4;
+/** u32: bytes of input the last call took. */
+export const TOKENIZER_CONSUMED = 8;
+/** u32: bytes the input buffer holds. */
+export const TOKENIZER_CAPACITY = 12;
+/** f64: lines seen so far. */
+export const TOKENIZER_LINE = 16;
+/** f64: lines that are no event: comments, tools' preambles, stack traces. Empty lines are not among them. */
+export const TOKENIZER_REMARKS = 24;
+/** f64: lines of events outside iommu:map, iommu:unmap and the dma events of the table above. */
+export const TOKENIZER_OTHER = 32;
+/** u32: how many different event names, tasks, contexts and devices were met. */
+export const TOKENIZER_EVENTS = 40;
+export const TOKENIZER_TASKS = 44;
+export const TOKENIZER_CONTEXTS = 48;
+export const TOKENIZER_DEVICES = 52;
+/** u32: address of one f64 per event name: how many well-formed lines it had. */
+export const TOKENIZER_EVENT_LINES = 56;
+/** u32: not 0 when linear memory was exhausted; what follows is not valid. */
+export const TOKENIZER_EXHAUSTED = 60;
+
+/** Tables whose names TypeScript can read by index. */
+export const NAMES_EVENTS = 0;
+export const NAMES_TASKS = 1;
+export const NAMES_DEVICES = 2;
+
+// ---- Description of a format (assembly/format/describe.ts), offsets in bytes. Strings are UTF-16. ----
+export const FORMAT_BYTES = 56;
+export const FORMAT_NAME = 0;
+export const FORMAT_NAME_LENGTH = 4;
+export const FORMAT_TITLE = 8;
+export const FORMAT_TITLE_LENGTH = 12;
+export const FORMAT_MIN_LEVELS = 16;
+export const FORMAT_MAX_LEVELS = 20;
+export const FORMAT_GRANULE_SHIFT = 24;
+export const FORMAT_INDEX_BITS = 28;
+/** u64 bitmap of leaf sizes, bit n = 2^n bytes. */
+export const FORMAT_LEAF_SIZES = 32;
+export const FORMAT_OUTPUT_BITS = 40;
+export const FORMAT_CANONICAL = 44;
+
+// ---- One IOVA space (assembly/iova/space.ts), offsets in bytes; ranges are counted in granules. ----
+export const SPACE_BYTES = 128;
+/** u64: first and one past the last granule of the space. */
+export const SPACE_FIRST = 0;
+export const SPACE_END = 8;
+/** u64: free granules; granules of live ranges. */
+export const SPACE_FREE = 16;
+export const SPACE_LIVE = 24;
+/** u64: lowest granule of a live range, and one past the highest. Meaningful while there is one. */
+export const SPACE_LOWEST = 32;
+export const SPACE_HIGHEST = 40;
+/** u32. */
+export const SPACE_GRANULE_SHIFT = 48;
+/** u32: holes in the tree; live ranges. */
+export const SPACE_HOLES = 52;
+export const SPACE_RANGES = 56;
+/** u32: root node of the tree of holes and its height (1: the root is a leaf). */
+export const SPACE_ROOT = 60;
+export const SPACE_HEIGHT = 64;
+/** u32: table of live ranges (16-byte slots) and log2 of its slots. */
+export const SPACE_TABLE = 68;
+export const SPACE_TABLE_BITS = 72;
+/** u32: reserved ranges { u64 first, u64 end } sorted by address, their number and capacity. */
+export const SPACE_RESERVED = 76;
+export const SPACE_RESERVED_COUNT = 80;
+export const SPACE_RESERVED_CAPACITY = 84;
+/** u64: start of the range that the last call allocated, or length of the one it freed, in granules. */
+export const SPACE_RESULT = 88;
+
+// ---- An allocation request (u64 fields, bytes). ----
+export const REQUEST_BYTES = 48;
+export const REQUEST_LENGTH = 0;
+/** Power of two; the start is congruent to REQUEST_CONGRUENT modulo this. */
+export const REQUEST_ALIGNMENT = 8;
+export const REQUEST_CONGRUENT = 16;
+/** First and last byte that the range may use. */
+export const REQUEST_FIRST = 24;
+export const REQUEST_LAST = 32;
+/** u32: 0 from the top down, 1 from the bottom up. */
+export const REQUEST_DIRECTION = 40;
+export const DIRECTION_TOP_DOWN = 0;
+export const DIRECTION_BOTTOM_UP = 1;
+
+// ---- A batch of IOVA requests: header like CHANGE_BATCH_*; the request is common but for the length. ----
+export const IOVA_BATCH_BYTES = 32;
+export const IOVA_BATCH_COUNT = 0;
+/** Linear address of the common request. */
+export const IOVA_BATCH_REQUEST = 4;
+/** Linear address of u64[]: IOVA out (allocate) or in (free). */
+export const IOVA_BATCH_IOVA = 8;
+/** Linear address of u64[]: lengths in (allocate) or out (free), bytes. */
+export const IOVA_BATCH_LENGTH = 12;
+/** Linear address of u32[]: status out. */
+export const IOVA_BATCH_STATUS = 16;
+/** Linear address of u64[]: REQUEST_CONGRUENT per request, or 0. */
+export const IOVA_BATCH_CONGRUENT = 20;

@@ -1,0 +1,293 @@
+/**
+ * Emulated physical memory: 52-bit addresses over linear memory.
+ *
+ * Three kinds of backing, looked up in this order:
+ *  1. the arena, one window of physical addresses from which page tables are allocated. A page of it is reached by one
+ *     subtraction and one comparison, which is all that a walk costs on the hot path;
+ *  2. frames loaded from outside (vectors, dumps, what a device wrote), anywhere, through a hash directory;
+ *  3. declared RAM that nobody wrote yet, which reads as zero.
+ * Anything else is a bus error.
+ */
+import { STATUS_ARENA_CONFLICT, STATUS_BUS_ERROR, STATUS_INVALID, STATUS_MEMORY_EXHAUSTED, STATUS_OK } from "../layout";
+import { arenaBytes, arenaExtend, arenaStart, heapAllocate, heapDouble, heapFree } from "./heap";
+
+export const PAGE_SHIFT: u64 = 12;
+export const PAGE_BYTES: usize = 4096;
+/** Physical addresses are 52 bits wide: the widest that any of the formats can express. */
+export const PHYSICAL_BITS: u64 = 52;
+/** wasm32 can hold no more table pages than this, so the arena's window of physical addresses is as long. */
+const ARENA_WINDOW: u64 = 1 << 32;
+
+/** Physical address of the arena's first byte. */
+export let arenaBase: u64 = 1 << 38;
+
+/** Pages of the arena handed out at least once. */
+let arenaPagesUsed: u32 = 0;
+/** Stack of free table pages: bits 23:0 page of the arena, bits 31:24 level of the table it was. Always large enough. */
+let freeStack: usize = 0;
+let freeStackCapacity: u32 = 0;
+export let freeStackDepth: u32 = 0;
+
+/** What unwritten RAM reads as. Never written to. */
+const zeroPage = memory.data(4096, 16);
+
+/** Frame directory: open addressing, 16-byte slots { u64 frame number + 1, u32 linear address, u32 unused }. */
+const SLOT_BYTES: usize = 16;
+let directory: usize = 0;
+let directoryBits: u32 = 0;
+let directoryCount: u32 = 0;
+
+/** Declared RAM: { u64 first byte, u64 last byte }, in the order of declaration. */
+let ramRanges: usize = 0;
+let ramCapacity: u32 = 0;
+let ramCount: u32 = 0;
+
+/** Chooses where the arena lies in physical memory. Only before its first page is taken. */
+export function physicalSetArenaBase(base: u64): i32 {
+  if (arenaPagesUsed) return STATUS_INVALID;
+  if (base & 0xfff || base + ARENA_WINDOW > (<u64>1 << PHYSICAL_BITS)) return STATUS_INVALID;
+  arenaBase = base;
+  return STATUS_OK;
+}
+
+export function physicalArenaBase(): u64 {
+  return arenaBase;
+}
+
+// ---- Arena -----------------------------------------------------------------------------------------------------
+
+/** Table pages in use. */
+export function arenaPagesLive(): u32 {
+  return arenaPagesUsed - freeStackDepth;
+}
+
+/**
+ * Makes sure that `pages` table pages can be taken without linear memory changing. May move the arena: take pointers
+ * afterwards.
+ */
+export function arenaReserve(pages: u32): bool {
+  if (pages <= freeStackDepth) return true;
+  const need = <u64>(arenaPagesUsed + pages - freeStackDepth) << PAGE_SHIFT;
+  if (need <= arenaBytes) return true;
+  if (need > ARENA_WINDOW) return false;
+  // Growing by an eighth keeps the number of steps logarithmic; when that fails, what is needed may still fit.
+  const grown = min<u64>(max<u64>(need, <u64>arenaBytes + (arenaBytes >> 3) + 0x10000), ARENA_WINDOW);
+  const target = (grown + 0xffff) & ~(<u64>0xffff);
+  while (<u64>freeStackCapacity << PAGE_SHIFT < target) {
+    const block = freeStackCapacity ? heapDouble(freeStack, <usize>freeStackCapacity << 2) : heapAllocate(4096);
+    if (!block) return false;
+    freeStack = block;
+    freeStackCapacity = freeStackCapacity ? freeStackCapacity << 1 : 1024;
+  }
+  if (arenaExtend(<usize>(target - arenaBytes))) return true;
+  return arenaExtend(<usize>(((need + 0xfff) & ~(<u64>0xfff)) - arenaBytes));
+}
+
+/** Takes a zeroed table page that `arenaReserve` promised; returns its offset in the arena. */
+// @ts-ignore: decorator
+@inline
+export function arenaTake(): usize {
+  if (freeStackDepth) return <usize>(load<u32>(freeStack + (<usize>--freeStackDepth << 2)) & 0xffffff) << 12;
+  const page = arenaPagesUsed;
+  arenaPagesUsed = page + 1;
+  return <usize>page << 12;
+}
+
+/** Gives back a table page of the arena. It must be all zero: that is what makes taking one free of charge. */
+// @ts-ignore: decorator
+@inline
+export function arenaGive(offset: usize, level: u32): void {
+  store<u32>(freeStack + (<usize>freeStackDepth << 2), <u32>(offset >> 12) | (level << 24));
+  freeStackDepth++;
+}
+
+/** Linear address of the free stack, whose newest entries are the pages that the last unmap freed. */
+export function arenaFreeStack(): usize {
+  return freeStack;
+}
+
+export function arenaFreeDepth(): u32 {
+  return freeStackDepth;
+}
+
+/** Takes one zeroed page of the arena for a structure of the caller (a root table, a queue); its address, or 0. */
+export function physicalAllocatePage(): u64 {
+  return arenaReserve(1) ? arenaBase + <u64>arenaTake() : 0;
+}
+
+/** Gives back a page of `physicalAllocatePage`. */
+export function physicalFreePage(address: u64): i32 {
+  const offset = address - arenaBase;
+  if (offset & 0xfff || offset >> PAGE_SHIFT >= <u64>arenaPagesUsed) return STATUS_INVALID;
+  memory.fill(arenaStart + <usize>offset, 0, PAGE_BYTES);
+  arenaGive(<usize>offset, 0);
+  return STATUS_OK;
+}
+
+// ---- Directory of frames ----------------------------------------------------------------------------------------
+
+// @ts-ignore: decorator
+@inline
+function slotOf(frame: u64, bits: u32): u32 {
+  return <u32>((frame * 0x9e3779b97f4a7c15) >> <u64>(64 - bits));
+}
+
+function findFrame(frame: u64): usize {
+  if (!directoryCount) return 0;
+  const mask = (<u32>1 << directoryBits) - 1;
+  let slot = slotOf(frame, directoryBits);
+  while (true) {
+    const at = directory + <usize>slot * SLOT_BYTES;
+    const key = load<u64>(at);
+    if (key == frame + 1) return <usize>load<u32>(at, 8);
+    if (!key) return 0;
+    slot = (slot + 1) & mask;
+  }
+}
+
+function insertSlot(table: usize, bits: u32, key: u64, address: u32): void {
+  const mask = (<u32>1 << bits) - 1;
+  let slot = slotOf(key - 1, bits);
+  while (load<u64>(table + <usize>slot * SLOT_BYTES)) slot = (slot + 1) & mask;
+  store<u64>(table + <usize>slot * SLOT_BYTES, key);
+  store<u32>(table + <usize>slot * SLOT_BYTES, address, 8);
+}
+
+function growDirectory(): bool {
+  const bits = directoryBits ? directoryBits + 1 : 8;
+  const bytes = SLOT_BYTES << bits;
+  const table = heapAllocate(bytes);
+  if (!table) return false;
+  if (directoryBits) {
+    const old = SLOT_BYTES << directoryBits;
+    for (let at: usize = 0; at < old; at += SLOT_BYTES) {
+      const key = load<u64>(directory + at);
+      if (key) insertSlot(table, bits, key, load<u32>(directory + at, 8));
+    }
+    heapFree(directory, old);
+  }
+  directory = table;
+  directoryBits = bits;
+  return true;
+}
+
+/** Linear address of the frame that holds `address`, made (zeroed) if there is none; 0 when memory is exhausted. */
+function makeFrame(address: u64): usize {
+  const frame = address >> PAGE_SHIFT;
+  const found = findFrame(frame);
+  if (found) return found;
+  if (directoryCount << 2 >= (<u32>3 << directoryBits) || !directoryBits) {
+    if (!growDirectory()) return 0;
+  }
+  const block = heapAllocate(PAGE_BYTES);
+  if (!block) return 0;
+  insertSlot(directory, directoryBits, frame + 1, <u32>block);
+  directoryCount++;
+  return block;
+}
+
+// ---- RAM ----------------------------------------------------------------------------------------------------------
+
+/** Declares [first, last] as RAM: it reads as zero until written. */
+export function physicalDeclareRam(first: u64, last: u64): i32 {
+  if (first > last || last >> PHYSICAL_BITS) return STATUS_INVALID;
+  if (ramCount == ramCapacity) {
+    const block = ramCapacity ? heapDouble(ramRanges, <usize>ramCapacity << 4) : heapAllocate(256);
+    if (!block) return STATUS_MEMORY_EXHAUSTED;
+    ramRanges = block;
+    ramCapacity = ramCapacity ? ramCapacity << 1 : 16;
+  }
+  store<u64>(ramRanges + (<usize>ramCount << 4), first);
+  store<u64>(ramRanges + (<usize>ramCount << 4), last, 8);
+  ramCount++;
+  return STATUS_OK;
+}
+
+function isRam(address: u64): bool {
+  for (let i: u32 = 0; i < ramCount; i++) {
+    const range = ramRanges + (<usize>i << 4);
+    if (address >= load<u64>(range) && address <= load<u64>(range, 8)) return true;
+  }
+  return false;
+}
+
+// ---- Access -------------------------------------------------------------------------------------------------------
+
+/** Linear address to read the byte at `address` from, valid to the end of its 4 KiB page; 0 is a bus error. */
+export function physicalSlowPointer(address: u64): usize {
+  const frame = findFrame(address >> PAGE_SHIFT);
+  const inPage = <usize>address & 0xfff;
+  if (frame) return frame + inPage;
+  if (isRam(address)) return zeroPage + inPage;
+  return 0;
+}
+
+/** The same, the arena first. What every walk uses. */
+// @ts-ignore: decorator
+@inline
+export function physicalPointer(address: u64): usize {
+  const offset = address - arenaBase;
+  return offset < <u64>arenaBytes ? arenaStart + <usize>offset : physicalSlowPointer(address);
+}
+
+/** The same for the other side of the border. */
+export function physicalReadPointer(address: u64): usize {
+  return physicalPointer(address);
+}
+
+/** Linear address of a byte that is really stored (arena or frame), to read and write; 0 otherwise. Moves nothing. */
+// @ts-ignore: decorator
+@inline
+export function physicalStored(address: u64): usize {
+  const offset = address - arenaBase;
+  return offset < <u64>arenaBytes ? arenaStart + <usize>offset : storedFrame(address);
+}
+
+function storedFrame(address: u64): usize {
+  const frame = findFrame(address >> PAGE_SHIFT);
+  return frame ? frame + (<usize>address & 0xfff) : 0;
+}
+
+/**
+ * Linear address to write the byte at `address` to; makes the frame when the address is RAM. Returns 0 with the reason
+ * (a bus error, or exhausted memory) in `physicalLastStatus`.
+ */
+export function physicalWritePointer(address: u64): usize {
+  const offset = address - arenaBase;
+  if (offset < <u64>arenaBytes) return arenaStart + <usize>offset;
+  const inPage = <usize>address & 0xfff;
+  const frame = findFrame(address >> PAGE_SHIFT);
+  if (frame) return frame + inPage;
+  if (!isRam(address)) {
+    lastStatus = STATUS_BUS_ERROR;
+    return 0;
+  }
+  const made = physicalLoadFrame(address);
+  return made ? made + inPage : 0;
+}
+
+/**
+ * Makes the 4 KiB frame at `address` exist, as a loader of vectors and dumps needs it; its content is what it was, or
+ * zero. Returns its linear address, or 0 with the reason in `physicalLastStatus`.
+ */
+export function physicalLoadFrame(address: u64): usize {
+  const offset = address - arenaBase;
+  if (offset < <u64>arenaBytes) return arenaStart + (<usize>offset & ~(<usize>0xfff));
+  if (address >> PHYSICAL_BITS) {
+    lastStatus = STATUS_BUS_ERROR;
+    return 0;
+  }
+  if (offset < ARENA_WINDOW) {
+    lastStatus = STATUS_ARENA_CONFLICT;
+    return 0;
+  }
+  const frame = makeFrame(address);
+  if (!frame) lastStatus = STATUS_MEMORY_EXHAUSTED;
+  return frame;
+}
+
+let lastStatus: i32 = STATUS_OK;
+
+export function physicalLastStatus(): i32 {
+  return lastStatus;
+}

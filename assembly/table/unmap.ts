@@ -1,0 +1,265 @@
+/**
+ * unmap: what Linux's iommu_unmap promises. The range begins at the start of a leaf and has no hole; a large leaf that
+ * it begins with but does not fill is removed whole, and the bytes really removed are returned. Table pages that this
+ * one call covers whole are freed (generic_pt's unmap_range); with RECLAIM_EMPTY every table page that became empty.
+ *
+ * As map does, the recursion runs once dry and once for real, so that an error leaves the table as it was.
+ */
+import { dispatch } from "../format/formats";
+import {
+  CHANGE_BATCH_COUNT,
+  CHANGE_BATCH_FLAGS,
+  CHANGE_BATCH_IOVA,
+  CHANGE_BATCH_LENGTH,
+  CHANGE_BATCH_STATUS,
+  RECLAIM_EMPTY,
+  STATUS_BUS_ERROR,
+  STATUS_HOLE,
+  STATUS_INPUT_RANGE,
+  STATUS_INSIDE_LEAF,
+  STATUS_MISALIGNED,
+  STATUS_OK,
+  TABLE_ENTRIES_WRITTEN,
+  TABLE_FORMAT,
+  TABLE_FREED,
+  TABLE_LEAVES,
+  TABLE_LEVELS,
+  TABLE_PAGES,
+  TABLE_REMOVED,
+  TABLE_ROOT,
+  TABLE_WHAT,
+  TABLE_WHERE,
+} from "../layout";
+import { arenaBytes } from "../memory/heap";
+import { arenaBase, arenaGive, physicalStored } from "../memory/physical";
+import { Dry, lastTable, noneSet, Real } from "./map";
+import { count, entriesPerTable, indexAt, inputInRange, levelShift } from "./table";
+
+/** Bytes that the real run removed. */
+let removedBytes: u64 = 0;
+
+/** Index of the first of `n` entries that is not in use, or `n`. */
+function firstFree<F>(entries: usize, n: u32): u32 {
+  const mask = changetype<F>(0).presentMask();
+  for (let i: u32 = 0; i < n; i++) if (!(load<u64>(entries + (<usize>i << 3)) & mask)) return i;
+  return n;
+}
+
+/** Whether all of `n` entries are in use. */
+// @ts-ignore: decorator
+@inline
+function allInUse<F>(entries: usize, n: u32): bool {
+  const mask = changetype<F>(0).presentMask();
+  const end = entries + (<usize>n << 3);
+  let p = entries;
+  if (n >= 8) {
+    const wide = i64x2.splat(mask);
+    const zero = i64x2.splat(0);
+    const stop = end - 64;
+    do {
+      const a = i64x2.eq(v128.and(v128.load(p), wide), zero);
+      const b = i64x2.eq(v128.and(v128.load(p, 16), wide), zero);
+      const c = i64x2.eq(v128.and(v128.load(p, 32), wide), zero);
+      const d = i64x2.eq(v128.and(v128.load(p, 48), wide), zero);
+      if (v128.any_true(v128.or(v128.or(a, b), v128.or(c, d)))) return false;
+      p += 64;
+    } while (p <= stop);
+  }
+  for (; p < end; p += 8) if (!(load<u64>(p) & mask)) return false;
+  return true;
+}
+
+// @ts-ignore: decorator
+@inline
+function clearRun(entries: usize, n: u32): void {
+  let p = entries;
+  const end = entries + (<usize>n << 3);
+  if (n >= 8) {
+    const zero = i64x2.splat(0);
+    const stop = end - 64;
+    do {
+      v128.store(p, zero);
+      v128.store(p, zero, 16);
+      v128.store(p, zero, 32);
+      v128.store(p, zero, 48);
+      p += 64;
+    } while (p <= stop);
+  }
+  for (; p < end; p += 8) store<u64>(p, 0);
+}
+
+// @ts-ignore: decorator
+@inline
+function countRemoved(table: usize, level: u32, n: u64, shift: u64): void {
+  const leaves = <usize>TABLE_LEAVES + (<usize>level << 3);
+  count(table, TABLE_ENTRIES_WRITTEN, n);
+  count(table, leaves, -n);
+  const removed = table + TABLE_REMOVED + (<usize>level << 2);
+  store<u32>(removed, load<u32>(removed) + <u32>n);
+  removedBytes += n << shift;
+}
+
+/** Unmaps what begins in [iova, last] below one table. */
+function unmapLevel<F, M>(table: usize, entries: usize, level: u32, iova: u64, last: u64, flags: u32): i32 {
+  const f = changetype<F>(0);
+  const dry = changetype<M>(0).dry();
+  const shift = levelShift<F>(level);
+  const size = <u64>1 << shift;
+  let index = indexAt<F>(iova, level);
+  while (true) {
+    const at = entries + (<usize>index << 3);
+    if (level == 1) {
+      const whole = min<u64>((last - iova + 1) >> shift, <u64>(entriesPerTable<F>() - index));
+      const n = <u32>whole;
+      if (dry) {
+        if (!allInUse<F>(at, n)) {
+          store<u64>(table, iova + (<u64>firstFree<F>(at, n) << shift), TABLE_WHERE);
+          return STATUS_HOLE;
+        }
+      } else {
+        clearRun(at, n);
+        countRemoved(table, 1, whole, shift);
+      }
+      return STATUS_OK;
+    }
+    const entry = load<u64>(at);
+    const entryLast = iova | (size - 1);
+    if (!(entry & f.presentMask())) {
+      store<u64>(table, iova, TABLE_WHERE);
+      return STATUS_HOLE;
+    }
+    if (f.isLeaf(entry, level)) {
+      if (iova & (size - 1)) {
+        store<u64>(table, iova, TABLE_WHERE);
+        store<u64>(table, entry, TABLE_WHAT);
+        return STATUS_INSIDE_LEAF;
+      }
+      if (!dry) {
+        store<u64>(at, 0);
+        countRemoved(table, level, 1, shift);
+      }
+    } else {
+      const address = f.tableAddress(entry);
+      const below = physicalStored(address);
+      if (!below) {
+        store<u64>(table, iova, TABLE_WHERE);
+        store<u64>(table, entry, TABLE_WHAT);
+        return STATUS_BUS_ERROR;
+      }
+      const status = unmapLevel<F, M>(table, below, level - 1, iova, min<u64>(last, entryLast), flags);
+      if (status != STATUS_OK) return status;
+      if (!dry) {
+        const covered = !(iova & (size - 1)) && entryLast <= last;
+        if (covered || (flags & <u32>RECLAIM_EMPTY && noneSet(below, entriesPerTable<F>(), -1))) {
+          store<u64>(at, 0);
+          count(table, TABLE_ENTRIES_WRITTEN, 1);
+          freeTable(table, address, level - 1);
+        }
+      }
+    }
+    if (entryLast >= last) return STATUS_OK;
+    iova = entryLast + 1;
+    index++;
+  }
+}
+
+/** Gives a table page back; one that came with a dump or from a user stays where it is. */
+function freeTable(table: usize, address: u64, level: u32): void {
+  const offset = address - arenaBase;
+  if (offset >= <u64>arenaBytes) return;
+  arenaGive(<usize>offset, level);
+  count(table, TABLE_PAGES, -1);
+  const freed = table + TABLE_FREED;
+  store<u32>(freed, load<u32>(freed) + 1);
+  store<u32>(freed + (<usize>level << 2), load<u32>(freed + (<usize>level << 2)) + 1);
+}
+
+/** Unmaps one range; TABLE_WHAT is then the bytes removed, TABLE_REMOVED and TABLE_FREED say what went. */
+export function unmapRange<F>(table: usize, iova: u64, length: u64, flags: u32): i32 {
+  const f = changetype<F>(0);
+  const granule = (<u64>1) << <u64>f.granuleShift();
+  const last = iova + length - 1;
+  const zero = i64x2.splat(0);
+  v128.store(table + TABLE_REMOVED, zero);
+  v128.store(table + TABLE_REMOVED, zero, 16);
+  v128.store(table + TABLE_REMOVED, zero, 32);
+  store<u64>(table, iova, TABLE_WHERE);
+  store<u64>(table, 0, TABLE_WHAT);
+  if (((iova | length) & (granule - 1)) != 0 || !length) return STATUS_MISALIGNED;
+  if (last < iova || !inputInRange<F>(table, iova) || !inputInRange<F>(table, last) || <i64>(iova ^ last) < 0) {
+    return STATUS_INPUT_RANGE;
+  }
+  removedBytes = 0;
+
+  const lastTableShift = levelShift<F>(2);
+  if (!(flags & <u32>RECLAIM_EMPTY) && iova >> lastTableShift == last >> lastTableShift && length >> lastTableShift == 0) {
+    const entries = lastTable<F>(table, iova);
+    if (entries) {
+      const n = <u32>(length >> levelShift<F>(1));
+      const at = entries + (<usize>indexAt<F>(iova, 1) << 3);
+      if (n == 1) {
+        if (!(load<u64>(at) & f.presentMask())) return STATUS_HOLE;
+        store<u64>(at, 0);
+      } else {
+        if (!allInUse<F>(at, n)) {
+          store<u64>(table, iova + (<u64>firstFree<F>(at, n) << levelShift<F>(1)), TABLE_WHERE);
+          return STATUS_HOLE;
+        }
+        clearRun(at, n);
+      }
+      countRemoved(table, 1, n, levelShift<F>(1));
+      store<u64>(table, removedBytes, TABLE_WHAT);
+      return STATUS_OK;
+    }
+  }
+
+  const levels = load<u32>(table, TABLE_LEVELS);
+  const root = physicalStored(load<u64>(table, TABLE_ROOT));
+  if (!root) return STATUS_BUS_ERROR;
+  const status = unmapLevel<F, Dry>(table, root, levels, iova, last, flags);
+  if (status != STATUS_OK) return status;
+  unmapLevel<F, Real>(table, root, levels, iova, last, flags);
+  store<u64>(table, removedBytes, TABLE_WHAT);
+  return STATUS_OK;
+}
+
+function unmapBatchOf<F>(table: usize, batch: usize): i32 {
+  const total = load<u32>(batch, CHANGE_BATCH_COUNT);
+  const flags = load<u32>(batch, CHANGE_BATCH_FLAGS);
+  const iovas = <usize>load<u32>(batch, CHANGE_BATCH_IOVA);
+  const lengths = <usize>load<u32>(batch, CHANGE_BATCH_LENGTH);
+  const statuses = <usize>load<u32>(batch, CHANGE_BATCH_STATUS);
+  let failed: i32 = 0;
+  for (let i: u32 = 0; i < total; i++) {
+    const at = <usize>i << 3;
+    const status = unmapRange<F>(table, load<u64>(iovas + at), load<u64>(lengths + at), flags);
+    if (status != STATUS_OK) failed++;
+    store<u64>(lengths + at, status == STATUS_OK ? load<u64>(table, TABLE_WHAT) : 0);
+    store<u32>(statuses + (<usize>i << 2), status | (load<u32>(table, TABLE_FREED) << 8));
+  }
+  return failed;
+}
+
+@unmanaged
+class UnmapBatch {
+  // @ts-ignore: decorator
+  @inline run<F>(a: usize, b: usize, c: usize, d: usize): i32 { return unmapBatchOf<F>(a, b); }
+}
+
+/** Unmaps every request of a batch; returns how many failed. A failed request changes nothing. */
+export function unmapBatch(table: usize, batch: usize): i32 {
+  return dispatch<UnmapBatch>(load<u32>(table, TABLE_FORMAT), table, batch, 0, 0);
+}
+
+@unmanaged
+class UnmapOne {
+  // @ts-ignore: decorator
+  @inline run<F>(a: usize, b: usize, c: usize, d: usize): i32 {
+    return unmapRange<F>(a, load<u64>(b), load<u64>(b, 8), <u32>c);
+  }
+}
+
+/** `request`: u64[2] of IOVA, length. */
+export function unmapOne(table: usize, request: usize, flags: u32): i32 {
+  return dispatch<UnmapOne>(load<u32>(table, TABLE_FORMAT), table, request, flags, 0);
+}

@@ -1,0 +1,61 @@
+import * as layout from "../../assembly/layout.js";
+import { IommuError } from "./errors.js";
+import type { WasmExports } from "./instance.js";
+import type { LinearMemory } from "./linear-memory.js";
+
+/** One page-table format, as its file in assembly/format/ describes itself. */
+export interface FormatDescription {
+  /** Its number on the WASM side. */
+  readonly index: number;
+  /** Name on the command line, such as `vtdss`. */
+  readonly name: string;
+  readonly title: string;
+  readonly minLevels: number;
+  readonly maxLevels: number;
+  /** Bytes of the smallest leaf. */
+  readonly granule: bigint;
+  /** Leaf sizes as a bitmap, bit n = 2^n bytes (Linux's pgsize_bitmap). */
+  readonly pageSizes: bigint;
+  /** Widest physical address that an entry holds, in bits. */
+  readonly outputBits: number;
+  /** Whether input addresses are sign-extended. */
+  readonly canonical: boolean;
+  /** Width of the input address that a number of levels gives, in bits. */
+  inputBits(levels: number): number;
+  /** log2 of the bytes that one entry of a table at a level covers; level 1 is the last table. */
+  levelShift(level: number): number;
+}
+
+/** Every format of the module, in its order. */
+export function readFormats(exports: WasmExports, linear: LinearMemory): FormatDescription[] {
+  const formats: FormatDescription[] = [];
+  for (let index = 0; ; index++) {
+    const at = exports.formatDescribe(index);
+    if (at === 0) return formats;
+    const text = (pointer: number, length: number): string =>
+      new TextDecoder("utf-16le").decode(linear.u8(linear.getU32(at + pointer), linear.getU32(at + length) * 2));
+    const granuleShift = linear.getU32(at + layout.FORMAT_GRANULE_SHIFT);
+    const indexBits = linear.getU32(at + layout.FORMAT_INDEX_BITS);
+    formats.push({
+      index,
+      name: text(layout.FORMAT_NAME, layout.FORMAT_NAME_LENGTH),
+      title: text(layout.FORMAT_TITLE, layout.FORMAT_TITLE_LENGTH),
+      minLevels: linear.getU32(at + layout.FORMAT_MIN_LEVELS),
+      maxLevels: linear.getU32(at + layout.FORMAT_MAX_LEVELS),
+      granule: 1n << BigInt(granuleShift),
+      pageSizes: linear.getU64(at + layout.FORMAT_LEAF_SIZES),
+      outputBits: linear.getU32(at + layout.FORMAT_OUTPUT_BITS),
+      canonical: linear.getU32(at + layout.FORMAT_CANONICAL) !== 0,
+      inputBits: (levels) => granuleShift + indexBits * levels,
+      levelShift: (level) => granuleShift + indexBits * (level - 1),
+    });
+  }
+}
+
+/** The format with this name. Throws `invalid`, naming the ones there are. */
+export function findFormat(formats: readonly FormatDescription[], name: string): FormatDescription {
+  const found = formats.find((format) => format.name === name);
+  if (found) return found;
+  const names = formats.map((format) => format.name).join(", ");
+  throw new IommuError("invalid", `use page-table format "${name}"`, undefined, `the formats are ${names}`);
+}

@@ -1,0 +1,65 @@
+/** The WASM module's exports as TypeScript sees them. One instance is one emulated machine with its own memory. */
+export interface WasmExports {
+  readonly memory: WebAssembly.Memory;
+  heapAllocate(bytes: number): number;
+  heapFree(block: number, bytes: number): void;
+
+  // Formats (assembly/format/)
+  formatDescribe(index: number): number;
+
+  // Physical memory (assembly/memory/physical.ts)
+  arenaFreeStack(): number;
+  arenaFreeDepth(): number;
+  arenaPagesLive(): number;
+  physicalAllocatePage(): bigint;
+  physicalArenaBase(): bigint;
+  physicalDeclareRam(first: bigint, last: bigint): number;
+  physicalFreePage(address: bigint): number;
+  physicalLastStatus(): number;
+  physicalLoadFrame(address: bigint): number;
+  physicalReadPointer(address: bigint): number;
+  physicalSetArenaBase(base: bigint): number;
+  physicalWritePointer(address: bigint): number;
+
+  // Tables (assembly/table/)
+  tableCreate(
+    format: number,
+    levels: number,
+    inputBits: number,
+    outputBits: number,
+    pageSizes: bigint,
+    flags: number,
+    root: bigint,
+  ): number;
+  tableCreateStatus(): number;
+  tableRelease(table: number): void;
+  mapOne(table: number, request: number, permissions: number): number;
+  mapBatch(table: number, batch: number): number;
+  unmapOne(table: number, request: number, flags: number): number;
+  unmapBatch(table: number, batch: number): number;
+  walkBatch(table: number, batch: number): number;
+  lookupBatch(table: number, batch: number): number;
+
+  // IOVA spaces (assembly/iova/space.ts)
+  spaceCreate(granuleShift: number, first: bigint, last: bigint): number;
+  spaceRelease(space: number): void;
+  spaceAllocate(space: number, request: number): number;
+  spaceAllocateAt(space: number, iova: bigint, length: bigint): number;
+  spaceAllocateBatch(space: number, batch: number): number;
+  spaceReserve(space: number, first: bigint, last: bigint): number;
+  spaceFree(space: number, iova: bigint): number;
+  spaceFreeBatch(space: number, batch: number): number;
+  spaceFreeInSpan(space: number): bigint;
+  spaceLiveLength(space: number, iova: bigint): bigint;
+  spaceLongestHole(space: number): bigint;
+  spaceLongestHoleInSpan(space: number): bigint;
+
+  // Trace tokens (assembly/trace/tokenize.ts)
+  traceOpen(): number;
+  traceClose(handle: number): void;
+  traceGrow(handle: number, length: number): number;
+  traceName(handle: number, table: number, id: number): number;
+  traceNameLength(handle: number, table: number, id: number): number;
+  traceSkipLine(handle: number, length: number): number;
+  traceTokenize(handle: number, length: number, last: number): number;
+}

@@ -1,0 +1,88 @@
+import { STATUS_BUS_ERROR, STATUS_OK } from "../../assembly/layout.js";
+import { hex, type PhysicalAddress, physicalAddress } from "./addresses.js";
+import { statusError } from "./errors.js";
+import type { WasmExports } from "./instance.js";
+import type { LinearMemory } from "./linear-memory.js";
+
+const PAGE_BYTES = 4096;
+
+/** Emulated physical memory, 52-bit addresses. What nobody backs is a bus error, never zero. */
+export class PhysicalMemory {
+  constructor(
+    private readonly exports: WasmExports,
+    private readonly linear: LinearMemory,
+  ) {}
+
+  /** First address of the arena from which page tables are taken. */
+  get arenaBase(): PhysicalAddress {
+    return physicalAddress(BigInt.asUintN(64, this.exports.physicalArenaBase()));
+  }
+
+  /** Table pages of the arena in use. */
+  get pagesInUse(): number {
+    return this.exports.arenaPagesLive() >>> 0;
+  }
+
+  /** Declares [start, end) as RAM, which reads as zero until it is written. Throws `invalid` when the range is none. */
+  declareRam(start: PhysicalAddress, end: PhysicalAddress): void {
+    const status = this.exports.physicalDeclareRam(start, end - 1n);
+    if (status !== STATUS_OK) throw statusError(status, `declare RAM ${hex(start)} - ${hex(end)}`);
+  }
+
+  /** Takes a zeroed 4 KiB page of the arena. Throws `memory-exhausted`. */
+  allocatePage(): PhysicalAddress {
+    const page = BigInt.asUintN(64, this.exports.physicalAllocatePage());
+    if (page === 0n) throw statusError(this.exports.physicalLastStatus(), "allocate a page");
+    return physicalAddress(page);
+  }
+
+  /** Gives a page of `allocatePage` back. Throws `invalid` for any other address. */
+  freePage(page: PhysicalAddress): void {
+    const status = this.exports.physicalFreePage(page);
+    if (status !== STATUS_OK) throw statusError(status, `free page ${hex(page)}`, page);
+  }
+
+  /** Copies bytes in from outside, anywhere; frames they touch begin to exist. Throws `bus-error`, `arena-conflict`. */
+  load(address: PhysicalAddress, bytes: Uint8Array): void {
+    let done = 0;
+    while (done < bytes.length) {
+      const at = physicalAddress(address + BigInt(done));
+      const inPage = Number(at & 0xfffn);
+      const length = Math.min(PAGE_BYTES - inPage, bytes.length - done);
+      const frame = this.exports.physicalLoadFrame(at) >>> 0;
+      if (frame === 0) throw statusError(this.exports.physicalLastStatus(), "load bytes", at);
+      this.linear.u8(frame + inPage, length).set(bytes.subarray(done, done + length));
+      done += length;
+    }
+  }
+
+  /** Reads bytes. Throws `bus-error` at the first address that nobody backs. */
+  read(address: PhysicalAddress, length: number): Uint8Array {
+    const bytes = new Uint8Array(length);
+    let done = 0;
+    while (done < length) {
+      const at = physicalAddress(address + BigInt(done));
+      const part = Math.min(PAGE_BYTES - Number(at & 0xfffn), length - done);
+      const pointer = this.exports.physicalReadPointer(at) >>> 0;
+      if (pointer === 0) throw statusError(STATUS_BUS_ERROR, "read bytes", at);
+      bytes.set(this.linear.u8(pointer, part), done);
+      done += part;
+    }
+    return bytes;
+  }
+
+  /** Reads one little-endian 64-bit word, 8-byte aligned. Throws `bus-error`. */
+  read64(address: PhysicalAddress): bigint {
+    const pointer = (address & 7n) === 0n ? this.exports.physicalReadPointer(address) >>> 0 : 0;
+    if (pointer === 0) throw statusError(STATUS_BUS_ERROR, "read a 64-bit word", address);
+    return this.linear.getU64(pointer);
+  }
+
+  /** Writes one little-endian 64-bit word, 8-byte aligned, to backed memory. Throws `bus-error`. */
+  write64(address: PhysicalAddress, value: bigint): void {
+    const pointer = (address & 7n) === 0n ? this.exports.physicalWritePointer(address) >>> 0 : 0;
+    if (pointer === 0)
+      throw statusError(this.exports.physicalLastStatus() || STATUS_BUS_ERROR, "write a 64-bit word", address);
+    this.linear.setU64(pointer, value);
+  }
+}
