@@ -43,3 +43,11 @@ export {
   spaceRelease,
   spaceReserve,
 } from "./iova/space";
+export {
+  replayCreate,
+  replayIova,
+  replayResult,
+  replayRun,
+  replaySummarize,
+  replayTable,
+} from "./replay/replay";

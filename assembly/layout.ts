@@ -177,7 +177,7 @@ export const TOKEN_CONTEXT = 48;
 export const TOKEN_TASK = 52;
 /** u32: index of the device's name, dma events only. */
 export const TOKEN_DEVICE = 56;
-/** u32: LEVEL_* of the context, plus DETAIL_CUT where it applies; MALFORMED: the REASON_*. */
+/** u32: LEVEL_* of the context, DETAIL_CUT where it applies, and above it the CPU; MALFORMED: the REASON_*. */
 export const TOKEN_DETAIL = 60;
 
 /** `map`. */
@@ -207,6 +207,8 @@ export const LEVEL_UNKNOWN = 4;
 export const DETAIL_LEVEL = 7;
 /** The kernel printed only the beginning of a scatterlist. */
 export const DETAIL_CUT = 8;
+/** How far TOKEN_DETAIL is to be shifted right for the CPU. */
+export const DETAIL_CPU_SHIFT = 4;
 
 /** Indices of the event names the reader understands; names met later get the following indices. */
 export const EVENT_MAP = 0;
@@ -298,15 +300,14 @@ export const SPACE_LOWEST = 32;
 export const SPACE_HIGHEST = 40;
 /** u32. */
 export const SPACE_GRANULE_SHIFT = 48;
-/** u32: holes in the tree; live ranges. */
+/** u32: holes in the tree. */
 export const SPACE_HOLES = 52;
-export const SPACE_RANGES = 56;
 /** u32: root node of the tree of holes and its height (1: the root is a leaf). */
 export const SPACE_ROOT = 60;
 export const SPACE_HEIGHT = 64;
-/** u32: table of live ranges (16-byte slots) and log2 of its slots. */
-export const SPACE_TABLE = 68;
-export const SPACE_TABLE_BITS = 72;
+/** The map of live ranges (assembly/memory/hash.ts), whose third u32 is their number. */
+export const SPACE_LIVE_RANGES = 96;
+export const SPACE_RANGES = 104;
 /** u32: reserved ranges { u64 first, u64 end } sorted by address, their number and capacity. */
 export const SPACE_RESERVED = 76;
 export const SPACE_RESERVED_COUNT = 80;
@@ -341,3 +342,66 @@ export const IOVA_BATCH_LENGTH = 12;
 export const IOVA_BATCH_STATUS = 16;
 /** Linear address of u64[]: REQUEST_CONGRUENT per request, or 0. */
 export const IOVA_BATCH_CONGRUENT = 20;
+
+// ---- Replay of an operation stream under one policy (assembly/replay/replay.ts). ----
+/** Where IOVAs come from: the trace itself; an allocator; the physical address. */
+export const POLICY_RECORDED = 0;
+export const POLICY_ALLOCATE = 1;
+export const POLICY_IDENTITY = 2;
+/** Alignment: the granule; the length rounded up to a power of two; that, but no more than the first physical address has. */
+export const ALIGN_GRANULE = 0;
+export const ALIGN_SIZE = 1;
+export const ALIGN_SIZE_AND_ADDRESS = 2;
+
+/** How a replay is set up (bytes; u32 unless said otherwise). */
+export const REPLAY_SETUP_BYTES = 80;
+export const REPLAY_FORMAT = 0;
+export const REPLAY_LEVELS = 4;
+export const REPLAY_OUTPUT_BITS = 8;
+export const REPLAY_TABLE_FLAGS = 12;
+/** u64. */
+export const REPLAY_PAGE_SIZES = 16;
+export const REPLAY_POLICY = 24;
+export const REPLAY_ALIGN = 28;
+/** Largest alignment that ALIGN_* may ask for, log2. */
+export const REPLAY_ALIGN_CAP = 32;
+/** 1: the start is congruent to the physical address modulo the largest leaf that pays. */
+export const REPLAY_CONGRUENT = 36;
+export const REPLAY_DIRECTION = 40;
+/** Flags of every unmap. */
+export const REPLAY_UNMAP_FLAGS = 44;
+/** u64: first and last address of every IOVA space. */
+export const REPLAY_FIRST = 48;
+export const REPLAY_LAST = 56;
+/** u64: one reserved range, first and last; empty when first > last. */
+export const REPLAY_RESERVED_FIRST = 64;
+export const REPLAY_RESERVED_LAST = 72;
+
+/** Results (bytes; u64 unless said otherwise). Arrays of 6 by level. */
+export const REPLAY_RESULT_BYTES = 384;
+export const RESULT_OPERATIONS = 0;
+export const RESULT_MAPPINGS = 8;
+export const RESULT_FAILED = 16;
+export const RESULT_FAILED_BYTES = 24;
+/** Unmaps that would have split a leaf; the leaf stayed until all of its mapping went. */
+export const RESULT_SPLIT = 32;
+export const RESULT_LEAVES = 40;
+export const RESULT_LEAVES_PEAK = 88;
+/** Sum of the leaves present after every operation. */
+export const RESULT_LEAVES_SUM = 136;
+export const RESULT_PAGES_PEAK = 184;
+export const RESULT_ENTRIES_WRITTEN = 192;
+/** Over all mappings: leaves used; fewest that any layout permits; fewest that this physical layout permits. */
+export const RESULT_USED = 200;
+export const RESULT_FEWEST = 208;
+export const RESULT_ATTAINABLE = 216;
+/** Widest span of one IOVA space, bytes. */
+export const RESULT_SPAN_PEAK = 224;
+export const RESULT_LIVE_PEAK = 232;
+export const RESULT_LIVE = 240;
+/** f64: sum and peak of the fragmentation samples; u64: their number. */
+export const RESULT_FRAGMENTATION_SUM = 248;
+export const RESULT_FRAGMENTATION_PEAK = 256;
+export const RESULT_FRAGMENTATION_SAMPLES = 264;
+/** Leaves at all levels together at their peak. */
+export const RESULT_TOTAL_PEAK = 272;

@@ -168,7 +168,10 @@ export class Vmsav8Granule4k {
     );
   }
   // @ts-ignore: decorator
-  @inline deniedInLeaf(table: usize, access: u32): u64 { return access & <u32>ACCESS_WRITE ? AP_READ_ONLY : 0; }
+  @inline deniedInLeaf(table: usize, access: u32): u64 {
+    if (access & <u32>ACCESS_EXECUTE) return -1;
+    return access & <u32>ACCESS_WRITE ? AP_READ_ONLY : 0;
+  }
   // @ts-ignore: decorator
   @inline requiredInPage(): u64 { return TABLE_OR_PAGE; }
   /** From the AND and the OR of several entries above the last level: is one of them a leaf? */

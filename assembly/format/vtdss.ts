@@ -111,7 +111,7 @@ export class VtdSecondStage {
   // @ts-ignore: decorator
   @inline requiredInLeaf(table: usize, access: u32): u64 { return this.requiredInTable(table, access); }
   // @ts-ignore: decorator
-  @inline deniedInLeaf(table: usize, access: u32): u64 { return 0; }
+  @inline deniedInLeaf(table: usize, access: u32): u64 { return this.deniedInTable(table, access); }
   // @ts-ignore: decorator
   @inline requiredInPage(): u64 { return 0; }
   /** From the AND and the OR of several entries above the last level: is one of them a leaf? */

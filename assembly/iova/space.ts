@@ -30,15 +30,13 @@ import {
   SPACE_HIGHEST,
   SPACE_HOLES,
   SPACE_LIVE,
+  SPACE_LIVE_RANGES,
   SPACE_LOWEST,
-  SPACE_RANGES,
   SPACE_RESERVED,
   SPACE_RESERVED_CAPACITY,
   SPACE_RESERVED_COUNT,
   SPACE_RESULT,
   SPACE_ROOT,
-  SPACE_TABLE,
-  SPACE_TABLE_BITS,
   STATUS_INPUT_RANGE,
   STATUS_INVALID,
   STATUS_MEMORY_EXHAUSTED,
@@ -48,6 +46,16 @@ import {
   STATUS_OVERLAP,
   STATUS_SPACE_EXHAUSTED,
 } from "../layout";
+import {
+  hashErase,
+  hashFind,
+  hashHas,
+  hashInit,
+  hashInsert,
+  hashRelease,
+  hashReserve,
+  hashValue,
+} from "../memory/hash";
 import { heapAllocate, heapDouble, heapFree } from "../memory/heap";
 import {
   nodeChild,
@@ -69,68 +77,11 @@ import {
 /** Holes that are long enough but askew which one search looks at before it settles for a longer one. */
 const ASKEW_LIMIT: u32 = 64;
 
-// ---- Live ranges: open addressing, 16-byte slots { u64 first granule + 1, u64 length } --------------------------
-
-const SLOT_BYTES: usize = 16;
-
+/** Live ranges by their first granule; the value is the length in granules. */
 // @ts-ignore: decorator
 @inline
-function slotOf(start: u64, bits: u32): u32 {
-  return <u32>((start * 0x9e3779b97f4a7c15) >> <u64>(64 - bits));
-}
-
-/** Linear address of the slot that holds `start`, or of the empty slot where it belongs. */
-// @ts-ignore: decorator
-@inline
-function findSlot(space: usize, start: u64): usize {
-  const table = <usize>load<u32>(space, SPACE_TABLE);
-  const bits = load<u32>(space, SPACE_TABLE_BITS);
-  const mask = (<u32>1 << bits) - 1;
-  let slot = slotOf(start, bits);
-  while (true) {
-    const at = table + <usize>slot * SLOT_BYTES;
-    const key = load<u64>(at);
-    if (!key || key == start + 1) return at;
-    slot = (slot + 1) & mask;
-  }
-}
-
-/** Room for one more live range; the table is at most two thirds full. */
-function reserveSlot(space: usize): bool {
-  const bits = load<u32>(space, SPACE_TABLE_BITS);
-  if ((load<u32>(space, SPACE_RANGES) + 1) * 3 <= <u32>2 << bits) return true;
-  const table = <usize>load<u32>(space, SPACE_TABLE);
-  const bytes = SLOT_BYTES << bits;
-  const grown = heapAllocate(bytes << 1);
-  if (!grown) return false;
-  store<u32>(space, <u32>grown, SPACE_TABLE);
-  store<u32>(space, bits + 1, SPACE_TABLE_BITS);
-  for (let at: usize = 0; at < bytes; at += SLOT_BYTES) {
-    const key = load<u64>(table + at);
-    if (key) v128.store(findSlot(space, key - 1), v128.load(table + at));
-  }
-  heapFree(table, bytes);
-  return true;
-}
-
-/** Empties a slot, moving up what had to step aside for it. */
-function clearSlot(space: usize, at: usize): void {
-  const table = <usize>load<u32>(space, SPACE_TABLE);
-  const bits = load<u32>(space, SPACE_TABLE_BITS);
-  const mask = (<u32>1 << bits) - 1;
-  let hole = <u32>((at - table) / SLOT_BYTES);
-  let slot = hole;
-  while (true) {
-    slot = (slot + 1) & mask;
-    const next = table + <usize>slot * SLOT_BYTES;
-    const key = load<u64>(next);
-    if (!key) break;
-    if (((slot - slotOf(key - 1, bits)) & mask) >= ((slot - hole) & mask)) {
-      v128.store(table + <usize>hole * SLOT_BYTES, v128.load(next));
-      hole = slot;
-    }
-  }
-  store<u64>(table + <usize>hole * SLOT_BYTES, 0);
+function liveRanges(space: usize): usize {
+  return space + SPACE_LIVE_RANGES;
 }
 
 // ---- Making a space ----------------------------------------------------------------------------------------------
@@ -150,9 +101,7 @@ export function spaceCreate(granuleShift: u32, first: u64, last: u64): usize {
   store<u64>(space, begin, SPACE_FIRST);
   store<u64>(space, end, SPACE_END);
   store<u64>(space, end - begin, SPACE_FREE);
-  store<u32>(space, 6, SPACE_TABLE_BITS);
-  store<u32>(space, <u32>heapAllocate(SLOT_BYTES << 6), SPACE_TABLE);
-  if (!load<u32>(space, SPACE_TABLE) || !treeInit(space) || !treeReserve(space)) return 0;
+  if (!hashInit(liveRanges(space)) || !treeInit(space) || !treeReserve(space)) return 0;
   treeFind(space, begin);
   treeInsertAfterPath(space, begin, end - begin);
   return space;
@@ -160,7 +109,7 @@ export function spaceCreate(granuleShift: u32, first: u64, last: u64): usize {
 
 export function spaceRelease(space: usize): void {
   treeRelease(space);
-  heapFree(<usize>load<u32>(space, SPACE_TABLE), SLOT_BYTES << load<u32>(space, SPACE_TABLE_BITS));
+  hashRelease(liveRanges(space));
   const reserved = <usize>load<u32>(space, SPACE_RESERVED);
   heapFree(reserved, <usize>load<u32>(space, SPACE_RESERVED_CAPACITY) << 4);
   heapFree(space, SPACE_BYTES);
@@ -190,18 +139,23 @@ function carve(space: usize, start: u64, n: u64): void {
   store<u64>(space, load<u64>(space, SPACE_FREE) - n, SPACE_FREE);
 }
 
+/** Keeps account of [start, start + n), which has just been carved out for use. */
+// @ts-ignore: decorator
+@inline
+function noteTaken(space: usize, start: u64, n: u64): void {
+  const live = load<u64>(space, SPACE_LIVE);
+  if (!live || start < load<u64>(space, SPACE_LOWEST)) store<u64>(space, start, SPACE_LOWEST);
+  if (!live || start + n > load<u64>(space, SPACE_HIGHEST)) store<u64>(space, start + n, SPACE_HIGHEST);
+  store<u64>(space, live + n, SPACE_LIVE);
+}
+
 /** Adds a live range that has just been carved out. */
 // @ts-ignore: decorator
 @inline
 function addLive(space: usize, start: u64, n: u64): void {
-  const slot = findSlot(space, start);
-  store<u64>(slot, start + 1);
-  store<u64>(slot, n, 8);
-  const ranges = load<u32>(space, SPACE_RANGES);
-  if (!ranges || start < load<u64>(space, SPACE_LOWEST)) store<u64>(space, start, SPACE_LOWEST);
-  if (!ranges || start + n > load<u64>(space, SPACE_HIGHEST)) store<u64>(space, start + n, SPACE_HIGHEST);
-  store<u32>(space, ranges + 1, SPACE_RANGES);
-  store<u64>(space, load<u64>(space, SPACE_LIVE) + n, SPACE_LIVE);
+  const ranges = liveRanges(space);
+  hashInsert(ranges, hashFind(ranges, start), start, n);
+  noteTaken(space, start, n);
   store<u64>(space, start, SPACE_RESULT);
 }
 
@@ -338,7 +292,7 @@ export function spaceAllocate(space: usize, request: usize): i32 {
   const last = load<u64>(request, REQUEST_LAST);
   windowFirst = (first >> shift) + (first & granuleMask ? 1 : 0);
   windowEnd = (last >> shift) + ((last & granuleMask) == granuleMask ? 1 : 0);
-  if (!reserveSlot(space) || !treeReserve(space)) return STATUS_MEMORY_EXHAUSTED;
+  if (!hashReserve(liveRanges(space), 1) || !treeReserve(space)) return STATUS_MEMORY_EXHAUSTED;
   const start =
     load<u32>(request, REQUEST_DIRECTION) == DIRECTION_BOTTOM_UP ? findFit<Upwards>(space) : findFit<Downwards>(space);
   if (start == NO_FIT) return STATUS_SPACE_EXHAUSTED;
@@ -364,7 +318,7 @@ export function spaceAllocateAt(space: usize, iova: u64, length: u64): i32 {
   if ((iova | length) & (((<u64>1) << shift) - 1) || !n) return STATUS_MISALIGNED;
   if (start < load<u64>(space, SPACE_FIRST) || n > load<u64>(space, SPACE_END) - start) return STATUS_INPUT_RANGE;
   if (start >= load<u64>(space, SPACE_END)) return STATUS_INPUT_RANGE;
-  if (!reserveSlot(space) || !treeReserve(space)) return STATUS_MEMORY_EXHAUSTED;
+  if (!hashReserve(liveRanges(space), 1) || !treeReserve(space)) return STATUS_MEMORY_EXHAUSTED;
   if (!findHole(space, start, n)) return STATUS_OVERLAP;
   carve(space, start, n);
   addLive(space, start, n);
@@ -402,18 +356,9 @@ export function spaceReserve(space: usize, firstByte: u64, lastByte: u64): i32 {
   return STATUS_OK;
 }
 
-/** Frees the live range that begins at `iova`; its length is in SPACE_RESULT, in granules. */
-export function spaceFree(space: usize, iova: u64): i32 {
-  const shift = <u64>load<u32>(space, SPACE_GRANULE_SHIFT);
-  if (iova & (((<u64>1) << shift) - 1)) return STATUS_MISALIGNED;
-  const start = iova >> shift;
-  if (!treeReserve(space)) return STATUS_MEMORY_EXHAUSTED;
-  const slot = findSlot(space, start);
-  if (!load<u64>(slot)) return STATUS_NOT_ALLOCATED;
-  const n = load<u64>(slot, 8);
+/** Makes [start, start + n), none of it free, free again. `treeReserve` came before. */
+function giveBack(space: usize, start: u64, n: u64): void {
   const end = start + n;
-  clearSlot(space, slot);
-
   const found = treeFind(space, start);
   const depth = load<u32>(space, SPACE_HEIGHT) - 1;
   const node = pathNode(depth);
@@ -446,14 +391,49 @@ export function spaceFree(space: usize, iova: u64): i32 {
   }
 
   store<u64>(space, load<u64>(space, SPACE_FREE) + n, SPACE_FREE);
-  store<u64>(space, load<u64>(space, SPACE_LIVE) - n, SPACE_LIVE);
-  const ranges = load<u32>(space, SPACE_RANGES) - 1;
-  store<u32>(space, ranges, SPACE_RANGES);
-  if (ranges) {
+  const live = load<u64>(space, SPACE_LIVE) - n;
+  store<u64>(space, live, SPACE_LIVE);
+  if (live) {
     if (start == load<u64>(space, SPACE_LOWEST)) store<u64>(space, lowestLive(space), SPACE_LOWEST);
     if (end == load<u64>(space, SPACE_HIGHEST)) store<u64>(space, highestLive(space), SPACE_HIGHEST);
   }
+}
+
+/** Frees the live range that begins at `iova`; its length is in SPACE_RESULT, in granules. */
+export function spaceFree(space: usize, iova: u64): i32 {
+  const shift = <u64>load<u32>(space, SPACE_GRANULE_SHIFT);
+  if (iova & (((<u64>1) << shift) - 1)) return STATUS_MISALIGNED;
+  const start = iova >> shift;
+  if (!treeReserve(space)) return STATUS_MEMORY_EXHAUSTED;
+  const ranges = liveRanges(space);
+  const slot = hashFind(ranges, start);
+  if (!hashHas(slot)) return STATUS_NOT_ALLOCATED;
+  const n = hashValue(slot);
+  hashErase(ranges, slot);
+  giveBack(space, start, n);
   store<u64>(space, n, SPACE_RESULT);
+  return STATUS_OK;
+}
+
+/**
+ * For a caller that keeps account of its ranges itself: takes [iova, iova + length), whose parts may come back one by
+ * one through `spaceGiveBack`. STATUS_OVERLAP when not all of it is free.
+ */
+export function spaceTake(space: usize, iova: u64, length: u64): i32 {
+  const shift = <u64>load<u32>(space, SPACE_GRANULE_SHIFT);
+  if (iova + length - 1 < iova) return STATUS_INPUT_RANGE;
+  if (!treeReserve(space)) return STATUS_MEMORY_EXHAUSTED;
+  if (!findHole(space, iova >> shift, length >> shift)) return STATUS_OVERLAP;
+  carve(space, iova >> shift, length >> shift);
+  noteTaken(space, iova >> shift, length >> shift);
+  return STATUS_OK;
+}
+
+/** Gives back part of what `spaceTake` took. */
+export function spaceGiveBack(space: usize, iova: u64, length: u64): i32 {
+  const shift = <u64>load<u32>(space, SPACE_GRANULE_SHIFT);
+  if (!treeReserve(space)) return STATUS_MEMORY_EXHAUSTED;
+  giveBack(space, iova >> shift, length >> shift);
   return STATUS_OK;
 }
 
@@ -531,7 +511,7 @@ export function spaceLongestHole(space: usize): u64 {
 
 /** Longest hole between the lowest and the highest live granule (the span), in granules. */
 export function spaceLongestHoleInSpan(space: usize): u64 {
-  if (!load<u32>(space, SPACE_RANGES)) return 0;
+  if (!load<u64>(space, SPACE_LIVE)) return 0;
   return longestBetween(
     <usize>load<u32>(space, SPACE_ROOT),
     load<u32>(space, SPACE_HEIGHT),
@@ -543,7 +523,7 @@ export function spaceLongestHoleInSpan(space: usize): u64 {
 
 /** Free granules within the span: all of it but what is live or reserved. */
 export function spaceFreeInSpan(space: usize): u64 {
-  if (!load<u32>(space, SPACE_RANGES)) return 0;
+  if (!load<u64>(space, SPACE_LIVE)) return 0;
   const low = load<u64>(space, SPACE_LOWEST);
   const high = load<u64>(space, SPACE_HIGHEST);
   let free = high - low - load<u64>(space, SPACE_LIVE);
@@ -559,8 +539,8 @@ export function spaceFreeInSpan(space: usize): u64 {
 export function spaceLiveLength(space: usize, iova: u64): u64 {
   const shift = <u64>load<u32>(space, SPACE_GRANULE_SHIFT);
   if (iova & (((<u64>1) << shift) - 1)) return 0;
-  const slot = findSlot(space, iova >> shift);
-  return load<u64>(slot) ? load<u64>(slot, 8) << shift : 0;
+  const slot = hashFind(liveRanges(space), iova >> shift);
+  return hashHas(slot) ? hashValue(slot) << shift : 0;
 }
 
 // ---- Batches -----------------------------------------------------------------------------------------------------

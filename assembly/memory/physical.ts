@@ -8,8 +8,16 @@
  *  3. declared RAM that nobody wrote yet, which reads as zero.
  * Anything else is a bus error.
  */
-import { STATUS_ARENA_CONFLICT, STATUS_BUS_ERROR, STATUS_INVALID, STATUS_MEMORY_EXHAUSTED, STATUS_OK } from "../layout";
-import { arenaBytes, arenaExtend, arenaStart, heapAllocate, heapDouble, heapFree } from "./heap";
+import {
+  STATUS_ARENA_CONFLICT,
+  STATUS_BUS_ERROR,
+  STATUS_INVALID,
+  STATUS_MEMORY_EXHAUSTED,
+  STATUS_MISALIGNED,
+  STATUS_OK,
+} from "../layout";
+import { hashErase, hashFind, hashHas, hashInit, hashInsert, hashReserve, hashValue } from "./hash";
+import { arenaBytes, arenaExtend, arenaStart, heapAllocate, heapDouble } from "./heap";
 
 export const PAGE_SHIFT: u64 = 12;
 export const PAGE_BYTES: usize = 4096;
@@ -28,14 +36,14 @@ let freeStack: usize = 0;
 let freeStackCapacity: u32 = 0;
 export let freeStackDepth: u32 = 0;
 
+/** Offsets of the pages that `physicalAllocatePage` handed out. Made when the first one is. */
+const callerPages = memory.data(12, 16);
+
 /** What unwritten RAM reads as. Never written to. */
 const zeroPage = memory.data(4096, 16);
 
-/** Frame directory: open addressing, 16-byte slots { u64 frame number + 1, u32 linear address, u32 unused }. */
-const SLOT_BYTES: usize = 16;
-let directory: usize = 0;
-let directoryBits: u32 = 0;
-let directoryCount: u32 = 0;
+/** Frames by their number; the value is the frame's linear address. Made when the first frame is. */
+const frames = memory.data(12, 16);
 
 /** Declared RAM: { u64 first byte, u64 last byte }, in the order of declaration. */
 let ramRanges: usize = 0;
@@ -45,7 +53,7 @@ let ramCount: u32 = 0;
 /** Chooses where the arena lies in physical memory. Only before its first page is taken. */
 export function physicalSetArenaBase(base: u64): i32 {
   if (arenaPagesUsed) return STATUS_INVALID;
-  if (base & 0xfff || base + ARENA_WINDOW > (<u64>1 << PHYSICAL_BITS)) return STATUS_INVALID;
+  if (base & 0xfff || base > (<u64>1 << PHYSICAL_BITS) - ARENA_WINDOW) return STATUS_INVALID;
   arenaBase = base;
   return STATUS_OK;
 }
@@ -110,65 +118,41 @@ export function arenaFreeDepth(): u32 {
   return freeStackDepth;
 }
 
-/** Takes one zeroed page of the arena for a structure of the caller (a root table, a queue); its address, or 0. */
+/** Takes one zeroed page of the arena for a structure of the caller (a root table, a queue); its address, or all ones. */
 export function physicalAllocatePage(): u64 {
-  return arenaReserve(1) ? arenaBase + <u64>arenaTake() : 0;
+  if (!load<u32>(callerPages) && !hashInit(callerPages)) return u64.MAX_VALUE;
+  if (!hashReserve(callerPages, 1) || !arenaReserve(1)) return u64.MAX_VALUE;
+  const offset = <u64>arenaTake();
+  hashInsert(callerPages, hashFind(callerPages, offset), offset, 0);
+  return arenaBase + offset;
 }
 
 /** Gives back a page of `physicalAllocatePage`. */
 export function physicalFreePage(address: u64): i32 {
   const offset = address - arenaBase;
-  if (offset & 0xfff || offset >> PAGE_SHIFT >= <u64>arenaPagesUsed) return STATUS_INVALID;
-  memory.fill(arenaStart + <usize>offset, 0, PAGE_BYTES);
-  arenaGive(<usize>offset, 0);
+  if (!load<u32>(callerPages) || !hashHas(hashFind(callerPages, offset))) return STATUS_INVALID;
+  arenaReturn(address);
   return STATUS_OK;
 }
 
-// ---- Directory of frames ----------------------------------------------------------------------------------------
-
-// @ts-ignore: decorator
-@inline
-function slotOf(frame: u64, bits: u32): u32 {
-  return <u32>((frame * 0x9e3779b97f4a7c15) >> <u64>(64 - bits));
+/** Clears and gives back a page, whoever took it; an address that is no page of the arena is left alone. */
+export function arenaReturn(address: u64): void {
+  const offset = address - arenaBase;
+  if (offset & 0xfff || offset >> PAGE_SHIFT >= <u64>arenaPagesUsed) return;
+  if (load<u32>(callerPages)) {
+    const slot = hashFind(callerPages, offset);
+    if (hashHas(slot)) hashErase(callerPages, slot);
+  }
+  memory.fill(arenaStart + <usize>offset, 0, PAGE_BYTES);
+  arenaGive(<usize>offset, 0);
 }
+
+// ---- Frames ----------------------------------------------------------------------------------------
 
 function findFrame(frame: u64): usize {
-  if (!directoryCount) return 0;
-  const mask = (<u32>1 << directoryBits) - 1;
-  let slot = slotOf(frame, directoryBits);
-  while (true) {
-    const at = directory + <usize>slot * SLOT_BYTES;
-    const key = load<u64>(at);
-    if (key == frame + 1) return <usize>load<u32>(at, 8);
-    if (!key) return 0;
-    slot = (slot + 1) & mask;
-  }
-}
-
-function insertSlot(table: usize, bits: u32, key: u64, address: u32): void {
-  const mask = (<u32>1 << bits) - 1;
-  let slot = slotOf(key - 1, bits);
-  while (load<u64>(table + <usize>slot * SLOT_BYTES)) slot = (slot + 1) & mask;
-  store<u64>(table + <usize>slot * SLOT_BYTES, key);
-  store<u32>(table + <usize>slot * SLOT_BYTES, address, 8);
-}
-
-function growDirectory(): bool {
-  const bits = directoryBits ? directoryBits + 1 : 8;
-  const bytes = SLOT_BYTES << bits;
-  const table = heapAllocate(bytes);
-  if (!table) return false;
-  if (directoryBits) {
-    const old = SLOT_BYTES << directoryBits;
-    for (let at: usize = 0; at < old; at += SLOT_BYTES) {
-      const key = load<u64>(directory + at);
-      if (key) insertSlot(table, bits, key, load<u32>(directory + at, 8));
-    }
-    heapFree(directory, old);
-  }
-  directory = table;
-  directoryBits = bits;
-  return true;
+  if (!load<u32>(frames)) return 0;
+  const slot = hashFind(frames, frame);
+  return hashHas(slot) ? <usize>hashValue(slot) : 0;
 }
 
 /** Linear address of the frame that holds `address`, made (zeroed) if there is none; 0 when memory is exhausted. */
@@ -176,21 +160,19 @@ function makeFrame(address: u64): usize {
   const frame = address >> PAGE_SHIFT;
   const found = findFrame(frame);
   if (found) return found;
-  if (directoryCount << 2 >= (<u32>3 << directoryBits) || !directoryBits) {
-    if (!growDirectory()) return 0;
-  }
+  if (!load<u32>(frames) && !hashInit(frames)) return 0;
+  if (!hashReserve(frames, 1)) return 0;
   const block = heapAllocate(PAGE_BYTES);
-  if (!block) return 0;
-  insertSlot(directory, directoryBits, frame + 1, <u32>block);
-  directoryCount++;
+  if (block) hashInsert(frames, hashFind(frames, frame), frame, <u64>block);
   return block;
 }
 
 // ---- RAM ----------------------------------------------------------------------------------------------------------
 
-/** Declares [first, last] as RAM: it reads as zero until written. */
+/** Declares [first, last] as RAM: it reads as zero until written. Whole pages only, as backing is by the page. */
 export function physicalDeclareRam(first: u64, last: u64): i32 {
   if (first > last || last >> PHYSICAL_BITS) return STATUS_INVALID;
+  if (first & 0xfff || ~last & 0xfff) return STATUS_MISALIGNED;
   if (ramCount == ramCapacity) {
     const block = ramCapacity ? heapDouble(ramRanges, <usize>ramCapacity << 4) : heapAllocate(256);
     if (!block) return STATUS_MEMORY_EXHAUSTED;

@@ -2,9 +2,12 @@
  * map: a whole range in one call, the largest leaf that IOVA, physical address and length allow (Linux's
  * pt_compute_best_pgsize; facts: a 2^k leaf needs IOVA = PA mod 2^k and a 2^k-aligned start inside the range).
  *
+ * Tables that earlier unmaps left in place without a leaf give way to a larger leaf, as in Linux.
+ *
  * A range within one last-level table is written directly. Anything else runs the same recursion twice: once dry, which
  * finds overlaps and counts the table pages that will be needed, then for real, which cannot fail any more. So an error
- * leaves the table as it was.
+ * leaves the table as it was. A range that would need more table pages than wasm32 can hold is refused as soon as that is
+ * certain.
  */
 import { dispatch } from "../format/formats";
 import {
@@ -34,6 +37,7 @@ import {
 } from "../layout";
 import { arenaStart } from "../memory/heap";
 import { arenaBase, arenaReserve, arenaTake, physicalStored } from "../memory/physical";
+import { anyLeaf, dropTables, storeTable } from "./below";
 import { count, entriesPerTable, indexAt, inputInRange, leafAllowed, levelShift } from "./table";
 
 /** Compile-time choice between looking and doing. */
@@ -50,6 +54,8 @@ export class Real {
 
 /** Table pages that the dry run found missing. */
 let pagesNeeded: u32 = 0;
+/** More table pages than wasm32 can hold: the dry run need not count on. */
+const MOST_PAGES: u32 = 1 << 20;
 
 /** Index of the first entry in use among `n` at `entries`, or `n`. */
 function firstInUse<F>(entries: usize, n: u32): u32 {
@@ -145,11 +151,9 @@ function mapLevel<F, M>(
         const n = <u32>whole;
         const at = entries + (<usize>index << 3);
         if (dry) {
-          if (entries && !noneSet(at, n, f.presentMask())) {
-            store<u64>(table, iova + (<u64>firstInUse<F>(at, n) << shift), TABLE_WHERE);
-            return STATUS_OVERLAP;
-          }
+          if (entries && !noneSet(at, n, f.presentMask()) && anyLeaf<F>(table, at, n, level, iova)) return STATUS_OVERLAP;
         } else {
+          if (level > 1 && !noneSet(at, n, f.presentMask())) dropTables<F>(table, at, n, level);
           writeRun(at, physical | f.leafBits(permissions, level), size, n);
           count(table, TABLE_ENTRIES_WRITTEN, whole);
           count(table, <usize>TABLE_LEAVES + (<usize>level << 3), whole);
@@ -178,7 +182,7 @@ function mapLevel<F, M>(
         return STATUS_BUS_ERROR;
       }
     } else if (dry) {
-      pagesNeeded++;
+      if (++pagesNeeded > MOST_PAGES) return STATUS_MEMORY_EXHAUSTED;
     } else {
       const offset = arenaTake();
       below = arenaStart + offset;
@@ -254,7 +258,12 @@ export function mapRange<F>(table: usize, iova: u64, physical: u64, length: u64,
   let root = physicalStored(load<u64>(table, TABLE_ROOT));
   if (!root) return STATUS_BUS_ERROR;
   pagesNeeded = 0;
-  const status = mapLevel<F, Dry>(table, root, levels, iova, last, physical, permissions);
+  let status = mapLevel<F, Dry>(table, root, levels, iova, last, physical, permissions);
+  while (status == STATUS_BUS_ERROR && storeTable<F>(table)) {
+    pagesNeeded = 0;
+    root = physicalStored(load<u64>(table, TABLE_ROOT));
+    status = mapLevel<F, Dry>(table, root, levels, iova, last, physical, permissions);
+  }
   if (status != STATUS_OK) return status;
   if (!arenaReserve(pagesNeeded)) return STATUS_MEMORY_EXHAUSTED;
   root = physicalStored(load<u64>(table, TABLE_ROOT));

@@ -1,8 +1,8 @@
 /** Tearing a table down: every page of it that came from the arena goes back, whatever it maps. */
 import { dispatch } from "../format/formats";
 import { STATUS_OK, TABLE_BYTES, TABLE_FORMAT, TABLE_LEVELS, TABLE_ROOT } from "../layout";
-import { arenaBytes, heapFree } from "../memory/heap";
-import { arenaBase, physicalFreePage, physicalStored } from "../memory/physical";
+import { heapFree } from "../memory/heap";
+import { arenaReturn, physicalStored } from "../memory/physical";
 import { entriesPerTable } from "./table";
 
 function releaseLevel<F>(address: u64, level: u32): void {
@@ -15,7 +15,7 @@ function releaseLevel<F>(address: u64, level: u32): void {
       if (entry & f.presentMask() && !f.isLeaf(entry, level)) releaseLevel<F>(f.tableAddress(entry), level - 1);
     }
   }
-  if (address - arenaBase < <u64>arenaBytes) physicalFreePage(address);
+  arenaReturn(address);
 }
 
 @unmanaged

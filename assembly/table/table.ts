@@ -135,6 +135,7 @@ export function tableCreate(
   store<u64>(table, outputBits, TABLE_OUTPUT_LAST);
   const status = dispatch<Configure>(format, table, inputBits, 0, 0);
   if (status != STATUS_OK) return fail(table, STATUS_INVALID);
+  if (root != u64.MAX_VALUE && root & 0xfff) return fail(table, STATUS_INVALID);
   if (root == u64.MAX_VALUE) {
     if (!arenaReserve(1)) return fail(table, STATUS_MEMORY_EXHAUSTED);
     root = arenaBase + <u64>arenaTake();

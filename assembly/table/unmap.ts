@@ -24,14 +24,13 @@ import {
   TABLE_FREED,
   TABLE_LEAVES,
   TABLE_LEVELS,
-  TABLE_PAGES,
   TABLE_REMOVED,
   TABLE_ROOT,
   TABLE_WHAT,
   TABLE_WHERE,
 } from "../layout";
-import { arenaBytes } from "../memory/heap";
-import { arenaBase, arenaGive, physicalStored } from "../memory/physical";
+import { physicalStored } from "../memory/physical";
+import { freeTable, storeTable } from "./below";
 import { Dry, lastTable, noneSet, Real } from "./map";
 import { count, entriesPerTable, indexAt, inputInRange, levelShift } from "./table";
 
@@ -163,17 +162,6 @@ function unmapLevel<F, M>(table: usize, entries: usize, level: u32, iova: u64, l
   }
 }
 
-/** Gives a table page back; one that came with a dump or from a user stays where it is. */
-function freeTable(table: usize, address: u64, level: u32): void {
-  const offset = address - arenaBase;
-  if (offset >= <u64>arenaBytes) return;
-  arenaGive(<usize>offset, level);
-  count(table, TABLE_PAGES, -1);
-  const freed = table + TABLE_FREED;
-  store<u32>(freed, load<u32>(freed) + 1);
-  store<u32>(freed + (<usize>level << 2), load<u32>(freed + (<usize>level << 2)) + 1);
-}
-
 /** Unmaps one range; TABLE_WHAT is then the bytes removed, TABLE_REMOVED and TABLE_FREED say what went. */
 export function unmapRange<F>(table: usize, iova: u64, length: u64, flags: u32): i32 {
   const f = changetype<F>(0);
@@ -214,9 +202,13 @@ export function unmapRange<F>(table: usize, iova: u64, length: u64, flags: u32):
   }
 
   const levels = load<u32>(table, TABLE_LEVELS);
-  const root = physicalStored(load<u64>(table, TABLE_ROOT));
+  let root = physicalStored(load<u64>(table, TABLE_ROOT));
   if (!root) return STATUS_BUS_ERROR;
-  const status = unmapLevel<F, Dry>(table, root, levels, iova, last, flags);
+  let status = unmapLevel<F, Dry>(table, root, levels, iova, last, flags);
+  while (status == STATUS_BUS_ERROR && storeTable<F>(table)) {
+    root = physicalStored(load<u64>(table, TABLE_ROOT));
+    status = unmapLevel<F, Dry>(table, root, levels, iova, last, flags);
+  }
   if (status != STATUS_OK) return status;
   unmapLevel<F, Real>(table, root, levels, iova, last, flags);
   store<u64>(table, removedBytes, TABLE_WHAT);

@@ -124,32 +124,29 @@ class Software {
 
 /** What is not an ordinary walk. Kept out of line: inlined, it would spill the loop's registers. */
 function walkSlowly<F, C>(table: usize, iova: u64, access: u32, result: usize, status: usize): void {
-  const word = walkPrecisely<F>(table, iova, access, result);
-  if (changetype<C>(0).checked()) {
-    store<u32>(status, word);
-  } else if ((word & 0xff) != WALK_OK && !softwarePresent<F>(table, iova, result)) {
-    store<u64>(result, u64.MAX_VALUE);
-  }
+  if (changetype<C>(0).checked()) store<u32>(status, walkPrecisely<F>(table, iova, access, result));
+  else lookUp<F>(table, iova, result);
 }
 
-/** iova_to_phys where the hardware walk faults although something is mapped (a reserved bit, a missing right). */
-function softwarePresent<F>(table: usize, iova: u64, result: usize): bool {
+/** iova_to_phys, one request: follows what is present, whatever hardware would find wrong with it. */
+function lookUp<F>(table: usize, iova: u64, result: usize): void {
   const f = changetype<F>(0);
-  if (!inputInRange<F>(table, iova)) return false;
+  store<u64>(result, u64.MAX_VALUE);
+  if (!inputInRange<F>(table, iova)) return;
   let address = load<u64>(table, TABLE_ROOT);
   for (let level = load<u32>(table, TABLE_LEVELS); level; level--) {
     const pointer = physicalPointer(address + (<u64>indexAt<F>(iova, level) << 3));
-    if (!pointer) return false;
+    if (!pointer) return;
+    count(table, TABLE_ENTRIES_READ, 1);
     const entry = load<u64>(pointer);
-    if (!(entry & f.presentMask())) return false;
+    if (!(entry & f.presentMask())) return;
     if (f.isLeaf(entry, level)) {
       const size = <u64>1 << levelShift<F>(level);
       store<u64>(result, f.leafAddress(entry, size) | (iova & (size - 1)));
-      return true;
+      return;
     }
     address = f.tableAddress(entry);
   }
-  return false;
 }
 
 /** How many walks of a batch are in flight at once: their loads overlap when tables are not in the processor's cache. */

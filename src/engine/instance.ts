@@ -54,6 +54,14 @@ export interface WasmExports {
   spaceLongestHole(space: number): bigint;
   spaceLongestHoleInSpan(space: number): bigint;
 
+  // Replay (assembly/replay/replay.ts)
+  replayCreate(setup: number): number;
+  replayIova(replay: number, slot: number): bigint;
+  replayResult(replay: number): number;
+  replayRun(replay: number, operations: number, total: number, pieces: number): number;
+  replaySummarize(replay: number): void;
+  replayTable(replay: number, domain: number): number;
+
   // Trace tokens (assembly/trace/tokenize.ts)
   traceOpen(): number;
   traceClose(handle: number): void;

@@ -2,7 +2,7 @@ import * as layout from "../../assembly/layout.js";
 import { type DmaAddress, hex, type Iova } from "./addresses.js";
 import { type ErrorCode, codeOf, IommuError, statusError } from "./errors.js";
 import type { WasmExports } from "./instance.js";
-import type { LinearMemory } from "./linear-memory.js";
+import { fits64, type LinearMemory } from "./linear-memory.js";
 
 /** Options of a new IOVA space; addresses in bytes. */
 export interface IovaSpaceOptions {
@@ -126,7 +126,9 @@ export class IovaSpace<A extends Iova = DmaAddress> {
   /** Allocates the first fit in the direction asked. Throws `misaligned`, `invalid` or `space-exhausted`. */
   allocate(request: IovaRequest): A {
     this.#prepare(request);
-    const status = this.exports.spaceAllocate(this.handle, this.#request);
+    const status = fits64(request.length)
+      ? this.exports.spaceAllocate(this.handle, this.#request)
+      : layout.STATUS_SPACE_EXHAUSTED;
     if (status !== layout.STATUS_OK) {
       const congruence = request.congruentTo === undefined ? "" : ` congruent to ${hex(request.congruentTo)}`;
       throw statusError(
@@ -139,7 +141,9 @@ export class IovaSpace<A extends Iova = DmaAddress> {
 
   /** Allocates exactly this range. Throws `misaligned`, `input-range` or `overlap`. */
   allocateAt(iova: A, length: bigint): void {
-    const status = this.exports.spaceAllocateAt(this.handle, iova, length);
+    const status = fits64(length)
+      ? this.exports.spaceAllocateAt(this.handle, iova, length)
+      : layout.STATUS_INPUT_RANGE;
     if (status !== layout.STATUS_OK) throw statusError(status, `allocate ${hex(iova)}, ${length} bytes`, iova);
   }
 

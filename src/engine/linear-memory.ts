@@ -1,6 +1,11 @@
 import { IommuError } from "./errors.js";
 import type { WasmExports } from "./instance.js";
 
+/** Whether a number is what a 64-bit word of linear memory can hold; a larger one would be cut without a word. */
+export function fits64(value: bigint): boolean {
+  return value >= 0n && value <= 0xffff_ffff_ffff_ffffn;
+}
+
 /**
  * Typed views of an instance's linear memory. A view is void once the memory grows, so none is kept: ask for it where it
  * is used, and not across a call into WASM.

@@ -3,7 +3,7 @@ import { hex, type Iova, type PhysicalAddress, physicalAddress } from "./address
 import { type ErrorCode, codeOf, statusError } from "./errors.js";
 import type { FormatDescription } from "./formats.js";
 import type { WasmExports } from "./instance.js";
-import type { LinearMemory } from "./linear-memory.js";
+import { fits64, type LinearMemory } from "./linear-memory.js";
 
 /** What a mapping allows. `privileged`: for privileged requesters only. `noExecute` where the format can say so. */
 export interface Permissions {
@@ -133,7 +133,7 @@ export interface TableCounters {
   readonly tableBytes: number;
   /** Entries written since the table was made, leaves and pointers, set and cleared. */
   readonly entriesWritten: number;
-  /** Entries that walks read. */
+  /** Entries that walks and look-ups read. */
   readonly entriesRead: number;
 }
 
@@ -175,7 +175,7 @@ abstract class Batch {
   /** Linear address of a column; the status words stand behind the last one, 16-byte aligned. */
   protected column(index: number): number {
     const at = this.#block + layout.WALK_BATCH_BYTES + index * this.capacity * 8;
-    return index === this.columns ? (at + 15) & ~15 : at;
+    return index === this.columns ? Math.ceil(at / 16) * 16 : at;
   }
 
   /** Status words, one per request. A fresh view; void after any call. */
@@ -287,11 +287,11 @@ export class PageTable {
    * `overlap`, `bus-error` or `memory-exhausted`; the table is then as it was.
    */
   map(iova: Iova, physical: PhysicalAddress, length: bigint, permissions: Permissions): void {
+    const operation = (): string => `map ${hex(iova)} to ${hex(physical)}, ${length} bytes`;
+    if (!fits64(length)) throw statusError(layout.STATUS_INPUT_RANGE, operation(), iova);
     this.linear.u64(this.#request, 3).set([iova, physical, length]);
     const status = this.exports.mapOne(this.handle, this.#request, permissionBits(permissions));
-    if (status !== layout.STATUS_OK) {
-      throw statusError(status, `map ${hex(iova)} to ${hex(physical)}, ${length} bytes`, this.#where());
-    }
+    if (status !== layout.STATUS_OK) throw statusError(status, operation(), this.#where());
   }
 
   /**
@@ -299,12 +299,12 @@ export class PageTable {
    * the table is then as it was.
    */
   unmap(iova: Iova, length: bigint, reclaim: Reclaim = "covered"): Unmapped {
+    const operation = (): string => `unmap ${hex(iova)}, ${length} bytes`;
+    if (!fits64(length)) throw statusError(layout.STATUS_INPUT_RANGE, operation(), iova);
     this.linear.u64(this.#request, 2).set([iova, length]);
     const flags = reclaim === "empty" ? layout.RECLAIM_EMPTY : 0;
     const status = this.exports.unmapOne(this.handle, this.#request, flags);
-    if (status !== layout.STATUS_OK) {
-      throw statusError(status, `unmap ${hex(iova)}, ${length} bytes`, this.#where());
-    }
+    if (status !== layout.STATUS_OK) throw statusError(status, operation(), this.#where());
     const freed = this.linear.getU32(this.handle + layout.TABLE_FREED);
     const depth = this.exports.arenaFreeDepth() >>> 0;
     const stack = this.linear.u32((this.exports.arenaFreeStack() >>> 0) + (depth - freed) * 4, freed);

@@ -1,10 +1,12 @@
-import { STATUS_BUS_ERROR, STATUS_OK } from "../../assembly/layout.js";
+import { STATUS_BUS_ERROR, STATUS_MEMORY_EXHAUSTED, STATUS_OK } from "../../assembly/layout.js";
 import { hex, type PhysicalAddress, physicalAddress } from "./addresses.js";
 import { statusError } from "./errors.js";
 import type { WasmExports } from "./instance.js";
 import type { LinearMemory } from "./linear-memory.js";
 
 const PAGE_BYTES = 4096;
+/** What physicalAllocatePage returns when there is none. */
+const NO_PAGE = 0xffff_ffff_ffff_ffffn;
 
 /** Emulated physical memory, 52-bit addresses. What nobody backs is a bus error, never zero. */
 export class PhysicalMemory {
@@ -23,7 +25,10 @@ export class PhysicalMemory {
     return this.exports.arenaPagesLive() >>> 0;
   }
 
-  /** Declares [start, end) as RAM, which reads as zero until it is written. Throws `invalid` when the range is none. */
+  /**
+   * Declares [start, end), on 4 KiB boundaries, as RAM, which reads as zero until it is written. Throws `invalid` when the
+   * range is none, `misaligned`.
+   */
   declareRam(start: PhysicalAddress, end: PhysicalAddress): void {
     const status = this.exports.physicalDeclareRam(start, end - 1n);
     if (status !== STATUS_OK) throw statusError(status, `declare RAM ${hex(start)} - ${hex(end)}`);
@@ -32,7 +37,7 @@ export class PhysicalMemory {
   /** Takes a zeroed 4 KiB page of the arena. Throws `memory-exhausted`. */
   allocatePage(): PhysicalAddress {
     const page = BigInt.asUintN(64, this.exports.physicalAllocatePage());
-    if (page === 0n) throw statusError(this.exports.physicalLastStatus(), "allocate a page");
+    if (page === NO_PAGE) throw statusError(STATUS_MEMORY_EXHAUSTED, "allocate a page");
     return physicalAddress(page);
   }
 
@@ -78,11 +83,14 @@ export class PhysicalMemory {
     return this.linear.getU64(pointer);
   }
 
-  /** Writes one little-endian 64-bit word, 8-byte aligned, to backed memory. Throws `bus-error`. */
+  /** Writes one little-endian 64-bit word, 8-byte aligned, to backed memory. Throws `bus-error`, `arena-conflict`, `memory-exhausted`. */
   write64(address: PhysicalAddress, value: bigint): void {
-    const pointer = (address & 7n) === 0n ? this.exports.physicalWritePointer(address) >>> 0 : 0;
-    if (pointer === 0)
-      throw statusError(this.exports.physicalLastStatus() || STATUS_BUS_ERROR, "write a 64-bit word", address);
+    const aligned = (address & 7n) === 0n;
+    const pointer = aligned ? this.exports.physicalWritePointer(address) >>> 0 : 0;
+    if (pointer === 0) {
+      const status = aligned ? this.exports.physicalLastStatus() : STATUS_BUS_ERROR;
+      throw statusError(status, "write a 64-bit word", address);
+    }
     this.linear.setU64(pointer, value);
   }
 }

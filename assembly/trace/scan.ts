@@ -1,0 +1,187 @@
+/**
+ * Scanning of trace text. All functions read from an address in linear memory and may look up to sixteen bytes past a
+ * line's end, which the input buffer provides for; no pattern contains a line feed, so none matches across it.
+ */
+import { heapAllocate } from "../memory/heap";
+import { REASON_BAD_NUMBER, REASON_OVERFLOW } from "../layout";
+
+/** What the last parse function read, and where it stopped. */
+export let parsed: u64 = 0;
+export let cursor: usize = 0;
+
+/** A pattern of at most sixteen ASCII characters as a block that `matches` compares in one step. */
+export function pattern(text: string): usize {
+  const at = heapAllocate(16);
+  for (let index = 0; index < text.length; index++) store<u8>(at + <usize>index, <u8>text.charCodeAt(index));
+  return at;
+}
+
+// @ts-ignore: decorator
+@inline export function matches(at: usize, text: usize, length: i32): bool {
+  const mask = (1 << length) - 1;
+  return (i8x16.bitmask(i8x16.eq(v128.load(at), v128.load(text))) & mask) == mask;
+}
+
+/** Address of the first line feed in [at, end), or `end`. */
+export function findLineFeed(at: usize, end: usize): usize {
+  const lineFeed = i8x16.splat(10);
+  while (at < end) {
+    const found = i8x16.bitmask(i8x16.eq(v128.load(at), lineFeed));
+    if (found) return min(at + <usize>ctz(found), end);
+    at += 16;
+  }
+  return end;
+}
+
+/** Address of the first `[` in [at, end), or `end`. */
+// @ts-ignore: decorator
+@inline export function findBracket(at: usize, end: usize): usize {
+  const bracket = i8x16.splat(0x5b);
+  while (at < end) {
+    const found = i8x16.bitmask(i8x16.eq(v128.load(at), bracket));
+    if (found) return min(at + <usize>ctz(found), end);
+    at += 16;
+  }
+  return end;
+}
+
+// @ts-ignore: decorator
+@inline export function isDigit(byte: u32): bool {
+  return byte - 0x30 < 10;
+}
+
+// @ts-ignore: decorator
+@inline function isHexDigit(byte: u32): bool {
+  return byte - 0x30 < 10 || (byte | 0x20) - 0x61 < 6;
+}
+
+/** Space, tab, or the end of the line. */
+// @ts-ignore: decorator
+@inline export function isGap(byte: u32): bool {
+  return byte == 0x20 || byte == 0x0a || byte == 0x0d || byte == 0x09;
+}
+
+// @ts-ignore: decorator
+@inline export function isLineEnd(byte: u32): bool {
+  return byte == 0x0a || byte == 0x0d;
+}
+
+/** One bit for each of sixteen bytes that is no space or tab. */
+// @ts-ignore: decorator
+@inline function notBlank(at: usize): i32 {
+  const bytes = v128.load(at);
+  const blank = v128.or(i8x16.eq(bytes, i8x16.splat(0x20)), i8x16.eq(bytes, i8x16.splat(0x09)));
+  return ~i8x16.bitmask(blank) & 0xffff;
+}
+
+/** One bit for each of sixteen bytes that is no letter, digit or underscore. */
+// @ts-ignore: decorator
+@inline function notName(at: usize): i32 {
+  const bytes = v128.load(at);
+  const letters = i8x16.lt_u(i8x16.sub(v128.or(bytes, i8x16.splat(0x20)), i8x16.splat(0x61)), i8x16.splat(26));
+  const digits = i8x16.lt_u(i8x16.sub(bytes, i8x16.splat(0x30)), i8x16.splat(10));
+  const underscores = i8x16.eq(bytes, i8x16.splat(0x5f));
+  return ~i8x16.bitmask(v128.or(v128.or(letters, digits), underscores)) & 0xffff;
+}
+
+/** First byte at or after `at` that is no space or tab. */
+// @ts-ignore: decorator
+@inline export function skipSpaces(at: usize): usize {
+  let others = notBlank(at);
+  while (!others) {
+    at += 16;
+    others = notBlank(at);
+  }
+  return at + <usize>ctz(others);
+}
+
+/** First byte at or after `at` that is a gap: a space or any control character. */
+// @ts-ignore: decorator
+@inline export function skipWord(at: usize): usize {
+  let gaps = i8x16.bitmask(i8x16.le_u(v128.load(at), i8x16.splat(0x20)));
+  while (!gaps) {
+    at += 16;
+    gaps = i8x16.bitmask(i8x16.le_u(v128.load(at), i8x16.splat(0x20)));
+  }
+  return at + <usize>ctz(gaps);
+}
+
+/** First byte at or after `at` that is no letter, digit or underscore. */
+// @ts-ignore: decorator
+@inline export function skipName(at: usize): usize {
+  let others = notName(at);
+  while (!others) {
+    at += 16;
+    others = notName(at);
+  }
+  return at + <usize>ctz(others);
+}
+
+/** Six decimal digits as a number, or −1. */
+// @ts-ignore: decorator
+@inline export function parseSixDigits(at: usize): i64 {
+  const text = (load<u64>(at) << 16) | 0x3030;
+  if (((text & 0xf0f0f0f0f0f0f0f0) | (((text + 0x0606060606060606) & 0xf0f0f0f0f0f0f0f0) >> 4)) != 0x3333333333333333) {
+    return -1;
+  }
+  // Neighbours are joined three times: digits to pairs, pairs to fours, fours to eight.
+  let value = (text & 0x0f0f0f0f0f0f0f0f) * 2561;
+  value = ((value >> 8) & 0x00ff00ff00ff00ff) * 6553601;
+  return <i64>((((value >> 16) & 0x0000ffff0000ffff) * 42949672960001) >> 32);
+}
+
+/** Whether the sixteen bytes are hexadecimal digits; `parsed` is their value. */
+// @ts-ignore: decorator
+@inline export function parseHex16(at: usize): bool {
+  const bytes = v128.load(at);
+  const digits = i8x16.sub(bytes, i8x16.splat(0x30));
+  const letters = i8x16.sub(v128.or(bytes, i8x16.splat(0x20)), i8x16.splat(0x61));
+  const isDigits = i8x16.lt_u(digits, i8x16.splat(10));
+  if (!i8x16.all_true(v128.or(isDigits, i8x16.lt_u(letters, i8x16.splat(6))))) return false;
+  const nibbles = v128.bitselect(digits, i8x16.add(letters, i8x16.splat(10)), isDigits);
+  // The first character of a pair is the high nibble and, little-endian, the low byte of its 16-bit lane.
+  const pairs = v128.or(i16x8.shl(nibbles, 4), i16x8.shr_u(nibbles, 8));
+  const reversed = v128.shuffle<u8>(pairs, pairs, 14, 12, 10, 8, 6, 4, 2, 0, 14, 12, 10, 8, 6, 4, 2, 0);
+  parsed = i64x2.extract_lane(reversed, 0);
+  return true;
+}
+
+/** Reads a hexadecimal number, with or without `0x`, of at most sixteen digits; 0 or the reason it is none. */
+export function parseHex(at: usize): u32 {
+  if (load<u16>(at) == 0x7830) at += 2;
+  const bytes = v128.load(at);
+  const digits = i8x16.sub(bytes, i8x16.splat(0x30));
+  const letters = i8x16.sub(v128.or(bytes, i8x16.splat(0x20)), i8x16.splat(0x61));
+  const isDigits = i8x16.lt_u(digits, i8x16.splat(10));
+  const others = ~i8x16.bitmask(v128.or(isDigits, i8x16.lt_u(letters, i8x16.splat(6)))) & 0xffff;
+  const count = others ? ctz(others) : 16;
+  cursor = at + <usize>count;
+  if (!count) return REASON_BAD_NUMBER;
+  if (count == 16 && isHexDigit(load<u8>(cursor))) return REASON_OVERFLOW;
+  const nibbles = v128.and(
+    v128.bitselect(digits, i8x16.add(letters, i8x16.splat(10)), isDigits),
+    i8x16.splat(15)
+  );
+  const pairs = v128.or(i16x8.shl(nibbles, 4), i16x8.shr_u(nibbles, 8));
+  const reversed = v128.shuffle<u8>(pairs, pairs, 14, 12, 10, 8, 6, 4, 2, 0, 14, 12, 10, 8, 6, 4, 2, 0);
+  parsed = <u64>i64x2.extract_lane(reversed, 0) >> <u64>((16 - count) << 2);
+  return 0;
+}
+
+/** Reads a decimal number; 0 or the reason it is none. */
+export function parseDecimal(at: usize): u32 {
+  const begin = at;
+  let value: u64 = 0;
+  let overflow = false;
+  for (;;) {
+    const digit = <u32>load<u8>(at) - 0x30;
+    if (digit > 9) break;
+    if (value > 0x1999999999999998) overflow = true;
+    value = value * 10 + <u64>digit;
+    at++;
+  }
+  cursor = at;
+  parsed = value;
+  if (at == begin) return REASON_BAD_NUMBER;
+  return overflow ? REASON_OVERFLOW : 0;
+}

@@ -1,0 +1,110 @@
+/** Every case of the bench. To add one, add an entry to the list of `benchCases`. */
+import { type Engine, instantiateEngine } from "../src/engine/engine.js";
+import { type Change, changeBigInt, changeWasm, changeWords } from "./contenders/change.js";
+import { iovaBigInt, iovaNumber, iovaWasm } from "./contenders/iova.js";
+import { walkBigInt, walkWasm, walkWords } from "./contenders/walk.js";
+import type { BenchCase, Rival } from "./harness.js";
+import type { ChangeInput, IovaInput, WalkInput } from "./inputs.js";
+
+const C = "C";
+const C_IN_STEP = "C, 4 in step";
+const BIGINT = "JS BigInt";
+const TYPED = "JS typed arrays";
+/** What every case must be faster than plain JavaScript with BigInt. */
+const BIGINT_TARGET = 5;
+/** Plain JavaScript is slow and its ratio far from any limit: it need not run in every round. */
+const EVERY = 4;
+
+function walkCase(
+  engine: () => Promise<Engine>,
+  name: string,
+  what: string,
+  checked: boolean,
+  target: number | undefined,
+  input: WalkInput,
+): BenchCase {
+  const { pages, walks, chunk, seed } = input;
+  const variant = checked ? "walk" : "lookup";
+  return {
+    name,
+    title: `${checked ? "walk with permission and reserved-bit checks" : "batch walk"}, ${what}`,
+    native: `walk ${pages} ${walks} ${chunk} ${seed}`,
+    sameResults: true,
+    subject: async () => walkWasm(await engine(), input, checked),
+    rivals: [
+      { label: C, variant, ...(target === undefined ? {} : { target }) },
+      { label: C_IN_STEP, variant: `${variant}-in-step` },
+      { label: BIGINT, target: BIGINT_TARGET, every: EVERY, make: () => walkBigInt(input, checked) },
+      { label: TYPED, every: EVERY, make: () => walkWords(input, checked) },
+    ],
+  };
+}
+
+function changeCase(
+  engine: () => Promise<Engine>,
+  name: string,
+  title: string,
+  change: Change,
+  target: number | undefined,
+  input: ChangeInput,
+): BenchCase {
+  const { count, length, slots, seed } = input;
+  const c: Rival = { label: C, variant: change, ...(target === undefined ? {} : { target }) };
+  return {
+    name,
+    title,
+    native: `change ${count} ${length} ${slots} ${seed}`,
+    sameResults: true,
+    subject: async () => changeWasm(await engine(), input, change),
+    rivals: [
+      c,
+      { label: BIGINT, target: BIGINT_TARGET, every: EVERY, make: () => changeBigInt(input, change) },
+      { label: TYPED, every: EVERY, make: () => changeWords(input, change) },
+    ],
+  };
+}
+
+function iovaCase(
+  engine: () => Promise<Engine>,
+  name: string,
+  target: number | undefined,
+  input: IovaInput,
+): BenchCase {
+  const { live, batch, batches, seed } = input;
+  return {
+    name,
+    title: `IOVA allocate and free, 1..64 pages, ${live.toLocaleString("en")} live ranges`,
+    native: `iova ${live} ${batch} ${batches} ${seed}`,
+    sameResults: true,
+    subject: async () => iovaWasm(await engine(), input),
+    rivals: [
+      { label: C, variant: "steady", ...(target === undefined ? {} : { target }) },
+      { label: BIGINT, target: BIGINT_TARGET, every: EVERY, make: () => iovaBigInt(input) },
+      { label: TYPED, every: EVERY, make: () => iovaNumber(input) },
+    ],
+  };
+}
+
+/** The cases in the order in which they run; every one gets an engine (a WASM instance) of its own. */
+export function benchCases(module: WebAssembly.Module): BenchCase[] {
+  const engine = (): Promise<Engine> => instantiateEngine(module);
+  const hot: WalkInput = { pages: 512, walks: 1024, chunk: 1024, seed: 1 };
+  const gibibyte: WalkInput = { pages: 1 << 18, walks: 1 << 18, chunk: 1 << 14, seed: 2 };
+  const large: WalkInput = { pages: 1 << 24, walks: 1 << 20, chunk: 1 << 14, seed: 3 };
+  const range: ChangeInput = { count: 1, length: 1 << 14, slots: 1, seed: 4 };
+  const pages: ChangeInput = { count: 1024, length: 1, slots: 1 << 14, seed: 5 };
+  return [
+    walkCase(engine, "walk-hot", "hot tables (2 MiB of 4 KiB leaves)", false, 0.9, hot),
+    walkCase(engine, "walk-1g", "random over 1 GiB of 4 KiB leaves", false, undefined, gibibyte),
+    walkCase(engine, "walk-64g", "random over 64 GiB of 4 KiB leaves", false, 1.1, large),
+    walkCase(engine, "walk-hot-checked", "hot tables (2 MiB of 4 KiB leaves)", true, 0.9, hot),
+    walkCase(engine, "walk-1g-checked", "random over 1 GiB of 4 KiB leaves", true, 0.9, gibibyte),
+    walkCase(engine, "walk-64g-checked", "random over 64 GiB of 4 KiB leaves", true, 0.9, large),
+    changeCase(engine, "map-leaf", "map 64 MiB by 4 KiB, per leaf", "map", 1.3, range),
+    changeCase(engine, "unmap-leaf", "unmap 64 MiB by 4 KiB, per leaf", "unmap", 1.3, range),
+    changeCase(engine, "map-one", "map single 4 KiB pages, per page", "map", undefined, pages),
+    changeCase(engine, "unmap-one", "unmap single 4 KiB pages, per page", "unmap", undefined, pages),
+    iovaCase(engine, "iova-1000", undefined, { live: 1000, batch: 50, batches: 400, seed: 6 }),
+    iovaCase(engine, "iova-100000", 0.9, { live: 100_000, batch: 500, batches: 1200, seed: 7 }),
+  ];
+}

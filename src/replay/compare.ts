@@ -1,0 +1,119 @@
+import { type Engine, instantiateEngine } from "../engine/engine.js";
+import type { Reclaim } from "../engine/page-table.js";
+import { type Strategy, strategies } from "../strategies/strategies.js";
+import { TraceReader, type TraceDomain, type TraceStatistics } from "../trace/reader.js";
+import { Replay, type ReplayFigures } from "./replay.js";
+
+/** What to compare, and how. */
+export interface CompareOptions {
+  /** Default: all, in their order. */
+  readonly strategies?: readonly Strategy[];
+  readonly format?: string;
+  readonly levels?: number;
+  readonly reclaim?: Reclaim;
+  /** Device that owns the mappings which no dma event names. */
+  readonly device?: string;
+  /** Stop at the first malformed line. */
+  readonly strict?: boolean;
+  /** Seconds of the trace's own clock, [from, to). */
+  readonly from?: number;
+  readonly to?: number;
+  /** Called after every chunk with the bytes of text so far. */
+  readonly onProgress?: (bytes: number) => void;
+  /** Measure how long splitting, reading and replaying take. */
+  readonly timing?: boolean;
+}
+
+/** Wall-clock times of one comparison, milliseconds. Not a part of its result. */
+export interface CompareTiming {
+  /** Cutting the same text into lines, one string each: what any reader has to do at least. */
+  readonly split: number;
+  /** Text to operations, without decompression. */
+  readonly read: number;
+  /** Operations to figures, mean of the strategies. */
+  readonly replay: number;
+}
+
+export interface StrategyResult {
+  readonly strategy: Strategy;
+  readonly figures: ReplayFigures;
+}
+
+export interface Comparison {
+  readonly format: string;
+  readonly levels: number;
+  readonly statistics: TraceStatistics;
+  readonly domains: readonly TraceDomain[];
+  readonly results: readonly StrategyResult[];
+  readonly timing: CompareTiming | null;
+}
+
+/** Cuts a chunk into lines as a plain program would; returns how many there were. */
+export function splitLines(decoder: TextDecoder, chunk: Uint8Array): number {
+  return decoder.decode(chunk, { stream: true }).split("\n").length - 1;
+}
+
+/**
+ * Reads a trace and replays its mappings under every strategy, chunk by chunk: memory follows what is live, not how long
+ * the trace is. Throws TraceError (with `strict`, or when the chunks fail) and IommuError.
+ */
+export async function compareTrace(
+  module: WebAssembly.Module,
+  chunks: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
+  options: CompareOptions = {},
+): Promise<Comparison> {
+  const { format = "vtdss", levels = 4 } = options;
+  const chosen = options.strategies ?? strategies;
+  const engine = (): Promise<Engine> => instantiateEngine(module);
+  const replays: Replay[] = [];
+  for (const strategy of chosen) {
+    replays.push(new Replay(await engine(), { strategy, format, levels, reclaim: options.reclaim ?? "covered" }));
+  }
+  const time = { split: 0, read: 0, replay: 0 };
+  const { exports } = await engine();
+  const reader = new TraceReader(
+    { exports, memory: exports.memory },
+    {
+      device: options.device,
+      strict: options.strict,
+      from: options.from,
+      to: options.to,
+      onBatch: (batch) => {
+        const begin = performance.now();
+        for (const replay of replays) replay.run(batch);
+        time.replay += performance.now() - begin;
+      },
+    },
+  );
+  const decoder = new TextDecoder();
+  const timed = (work: () => void): void => {
+    const begin = performance.now();
+    const replayed = time.replay;
+    work();
+    time.read += performance.now() - begin - (time.replay - replayed);
+  };
+  let bytes = 0;
+  try {
+    for await (const chunk of chunks) {
+      if (options.timing) {
+        const begin = performance.now();
+        splitLines(decoder, chunk);
+        time.split += performance.now() - begin;
+      }
+      timed(() => reader.push(chunk));
+      bytes += chunk.length;
+      options.onProgress?.(bytes);
+    }
+    timed(() => reader.end());
+  } finally {
+    reader.close();
+  }
+  return {
+    format,
+    levels,
+    statistics: reader.statistics,
+    domains: reader.domains,
+    results: chosen.map((strategy, index) => ({ strategy, figures: replays[index].finish() })),
+    timing: options.timing ? { split: time.split, read: time.read, replay: time.replay / replays.length } : null,
+  };
+}

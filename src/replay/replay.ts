@@ -1,0 +1,206 @@
+import * as layout from "../../assembly/layout.js";
+import type { Engine } from "../engine/engine.js";
+import { statusError } from "../engine/errors.js";
+import type { FormatDescription } from "../engine/formats.js";
+import { PageTable, type Reclaim } from "../engine/page-table.js";
+import { ruleFields, type Strategy } from "../strategies/strategies.js";
+import type { OperationBatch } from "../trace/batch.js";
+
+/** VT-d: addresses of interrupt messages, which no DMA reaches (Linux's reserved "msi" region on x86). */
+const INTERRUPT_RANGE = { first: 0xfee0_0000n, last: 0xfeef_ffffn } as const;
+
+/** Options of a replay; each has the default of a typical machine. */
+export interface ReplayOptions {
+  readonly strategy: Strategy;
+  /** Name of the page-table format. Default `vtdss`. */
+  readonly format?: string;
+  /** Default 4. */
+  readonly levels?: number;
+  /** Leaf sizes, bit n = 2^n bytes. Default: all of the format. */
+  readonly pageSizes?: bigint;
+  readonly reclaim?: Reclaim;
+}
+
+/** Leaves of one size over a replay. */
+export interface LeafFigures {
+  /** Bytes. */
+  readonly size: number;
+  /** Present on average over all operations, at most, and at the end. */
+  readonly mean: number;
+  readonly peak: number;
+  readonly atEnd: number;
+}
+
+/** What one strategy did to the tables. Every figure is counted; the same input gives the same figures everywhere. */
+export interface ReplayFigures {
+  readonly operations: number;
+  readonly mappings: number;
+  /** Mappings for which no IOVA was found, or whose range was taken. */
+  readonly failed: number;
+  readonly failedBytes: number;
+  /** Unmaps that would have split a leaf. */
+  readonly splitUnmaps: number;
+  /** Largest size first. */
+  readonly leaves: readonly LeafFigures[];
+  /** Leaves of all sizes together. */
+  readonly leavesMean: number;
+  readonly leavesPeak: number;
+  /** Leaves used by all mappings, the fewest for their lengths, and the fewest that their physical layout permits. */
+  readonly leavesUsed: number;
+  readonly leavesFewest: number;
+  readonly leavesAttainable: number;
+  /** leavesFewest / leavesUsed and leavesFewest / leavesAttainable, at most 1 (shared pages of `identity` count once). */
+  readonly tidiness: number;
+  readonly attainableTidiness: number;
+  readonly tableBytesPeak: number;
+  /** Entries set and cleared, leaves and pointers to tables. */
+  readonly entriesWritten: number;
+  readonly entriesWrittenPerMapping: number;
+  /** Widest span of one IOVA space, bytes, and most bytes mapped at a time. */
+  readonly spanPeak: number;
+  readonly liveBytesPeak: number;
+  /** Mean and peak over samples, one at every sixteenth operation on a space. */
+  readonly fragmentationMean: number;
+  readonly fragmentationPeak: number;
+}
+
+/** Highest address that tables of this format and depth translate without sign extension. */
+function lastInput(format: FormatDescription, levels: number): bigint {
+  return (1n << BigInt(format.inputBits(levels) - (format.canonical ? 1 : 0))) - 1n;
+}
+
+/** Replays operation batches under one strategy, in an engine of its own. */
+export class Replay {
+  readonly #engine: Engine;
+  readonly #format: FormatDescription;
+  readonly #levels: number;
+  readonly #pageSizes: bigint;
+  readonly #handle: number;
+  #operations = 0;
+  #operationBytes = 0;
+  #pieces = 0;
+  #pieceBytes = 0;
+
+  /** Throws `invalid` for an impossible geometry, `memory-exhausted`. */
+  constructor(engine: Engine, options: ReplayOptions) {
+    const format = engine.format(options.format ?? "vtdss");
+    const levels = options.levels ?? 4;
+    const pageSizes = options.pageSizes ?? format.pageSizes;
+    // The same checks as for any table, before a domain needs one.
+    engine.createTable(format.name, { levels, pageSizes }).release();
+    const rule = ruleFields(options.strategy.rule);
+    const { linear, exports } = engine;
+    const setup = linear.allocate(layout.REPLAY_SETUP_BYTES);
+    const anywhere = rule.policy !== layout.POLICY_ALLOCATE;
+    const reserves = !anywhere && format.name !== "vmsav8-4k";
+    linear.setU32(setup + layout.REPLAY_FORMAT, format.index);
+    linear.setU32(setup + layout.REPLAY_LEVELS, levels);
+    linear.setU32(setup + layout.REPLAY_OUTPUT_BITS, format.outputBits);
+    linear.setU64(setup + layout.REPLAY_PAGE_SIZES, pageSizes);
+    linear.setU32(setup + layout.REPLAY_POLICY, rule.policy);
+    linear.setU32(setup + layout.REPLAY_ALIGN, rule.align);
+    linear.setU32(setup + layout.REPLAY_ALIGN_CAP, rule.alignCap);
+    linear.setU32(setup + layout.REPLAY_CONGRUENT, rule.congruent);
+    linear.setU32(setup + layout.REPLAY_DIRECTION, rule.direction);
+    linear.setU32(setup + layout.REPLAY_UNMAP_FLAGS, options.reclaim === "empty" ? layout.RECLAIM_EMPTY : 0);
+    linear.setU64(setup + layout.REPLAY_FIRST, anywhere ? 0n : format.granule);
+    linear.setU64(setup + layout.REPLAY_LAST, lastInput(format, levels));
+    linear.setU64(setup + layout.REPLAY_RESERVED_FIRST, reserves ? INTERRUPT_RANGE.first : 1n);
+    linear.setU64(setup + layout.REPLAY_RESERVED_LAST, reserves ? INTERRUPT_RANGE.last : 0n);
+    this.#handle = exports.replayCreate(setup) >>> 0;
+    linear.free(setup, layout.REPLAY_SETUP_BYTES);
+    if (this.#handle === 0) throw statusError(layout.STATUS_MEMORY_EXHAUSTED, "begin a replay");
+    this.#engine = engine;
+    this.#format = format;
+    this.#levels = levels;
+    this.#pageSizes = pageSizes;
+  }
+
+  /** Replays a batch in one call. Throws `memory-exhausted`. */
+  run(batch: OperationBatch): void {
+    const { linear, exports } = this.#engine;
+    const operationBytes = batch.count * layout.OPERATION_BYTES;
+    const pieceBytes = batch.pieceCount * layout.PIECE_BYTES;
+    if (operationBytes > this.#operationBytes) {
+      if (this.#operations !== 0) linear.free(this.#operations, this.#operationBytes);
+      this.#operations = linear.allocate(operationBytes);
+      this.#operationBytes = operationBytes;
+    }
+    if (pieceBytes > this.#pieceBytes) {
+      if (this.#pieces !== 0) linear.free(this.#pieces, this.#pieceBytes);
+      this.#pieces = linear.allocate(pieceBytes);
+      this.#pieceBytes = pieceBytes;
+    }
+    linear.u8(this.#operations, operationBytes).set(batch.operations.subarray(0, operationBytes));
+    linear.u8(this.#pieces, pieceBytes).set(batch.pieces.subarray(0, pieceBytes));
+    const status = exports.replayRun(this.#handle, this.#operations, batch.count, this.#pieces);
+    if (status !== layout.STATUS_OK) throw statusError(status, "replay a batch of operations");
+  }
+
+  /** The table of a domain, null when nothing was mapped in it. It belongs to the replay: look, do not change. */
+  table(domain: number): PageTable | null {
+    const handle = this.#engine.exports.replayTable(this.#handle, domain) >>> 0;
+    if (handle === 0) return null;
+    const { exports, linear } = this.#engine;
+    return new PageTable(exports, linear, this.#format, handle, this.#levels, this.#pageSizes);
+  }
+
+  /** IOVA that the strategy gave to the live allocation in this slot, null when it failed. */
+  iova(slot: number): bigint | null {
+    const iova = BigInt.asUintN(64, this.#engine.exports.replayIova(this.#handle, slot));
+    return iova === 0xffff_ffff_ffff_ffffn ? null : iova;
+  }
+
+  /** The figures, once everything has been replayed. */
+  finish(): ReplayFigures {
+    const { linear, exports } = this.#engine;
+    exports.replaySummarize(this.#handle);
+    const at = exports.replayResult(this.#handle) >>> 0;
+    const count = (offset: number): number => Number(linear.getU64(at + offset));
+    const operations = count(layout.RESULT_OPERATIONS);
+    const mappings = count(layout.RESULT_MAPPINGS);
+    const mean = (sum: number): number => (operations === 0 ? 0 : sum / operations);
+    const leaves: LeafFigures[] = [];
+    let sum = 0;
+    for (let level = this.#levels; level >= 1; level--) {
+      const size = 2 ** this.#format.levelShift(level);
+      if ((this.#pageSizes & BigInt(size)) === 0n) continue;
+      const levelSum = count(layout.RESULT_LEAVES_SUM + level * 8);
+      sum += levelSum;
+      leaves.push({
+        size,
+        mean: mean(levelSum),
+        peak: count(layout.RESULT_LEAVES_PEAK + level * 8),
+        atEnd: count(layout.RESULT_LEAVES + level * 8),
+      });
+    }
+    const used = count(layout.RESULT_USED);
+    const fewest = count(layout.RESULT_FEWEST);
+    const attainable = count(layout.RESULT_ATTAINABLE);
+    const entriesWritten = count(layout.RESULT_ENTRIES_WRITTEN);
+    const samples = count(layout.RESULT_FRAGMENTATION_SAMPLES);
+    const placed = mappings - count(layout.RESULT_FAILED);
+    return {
+      operations,
+      mappings,
+      failed: count(layout.RESULT_FAILED),
+      failedBytes: count(layout.RESULT_FAILED_BYTES),
+      splitUnmaps: count(layout.RESULT_SPLIT),
+      leaves,
+      leavesMean: mean(sum),
+      leavesPeak: count(layout.RESULT_TOTAL_PEAK),
+      leavesUsed: used,
+      leavesFewest: fewest,
+      leavesAttainable: attainable,
+      tidiness: used === 0 ? 1 : Math.min(1, fewest / used),
+      attainableTidiness: attainable === 0 ? 1 : Math.min(1, fewest / attainable),
+      tableBytesPeak: count(layout.RESULT_PAGES_PEAK) * 4096,
+      entriesWritten,
+      entriesWrittenPerMapping: placed === 0 ? 0 : entriesWritten / placed,
+      spanPeak: count(layout.RESULT_SPAN_PEAK),
+      liveBytesPeak: count(layout.RESULT_LIVE_PEAK),
+      fragmentationMean: samples === 0 ? 0 : linear.data.getFloat64(at + layout.RESULT_FRAGMENTATION_SUM, true) / samples,
+      fragmentationPeak: linear.data.getFloat64(at + layout.RESULT_FRAGMENTATION_PEAK, true),
+    };
+  }
+}

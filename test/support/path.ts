@@ -1,0 +1,75 @@
+/** One path of tables with chosen entries, in the arena or in frames anywhere, for tests of single walks. */
+import type { Engine } from "../../src/engine/engine.js";
+import type { PageTable } from "../../src/engine/page-table.js";
+import type { Configuration } from "./geometries.js";
+import { indexAt } from "./slow-walk.js";
+import { createTable, physicalOf } from "./tables.js";
+
+/** Where the table pages of a path lie. */
+export type Backing = "arena" | "frames" | "ram" | "mixed";
+export const BACKINGS: readonly Backing[] = ["arena", "frames", "ram", "mixed"];
+
+/** First address of what tests declare as RAM, once an engine. */
+export const RAM_START = 0x20_0000_0000n;
+export const RAM_END = 0x20_4000_0000n;
+
+let nextFrame = 0x3_0000_0000n;
+let nextRam = RAM_START;
+
+/** A zeroed table page of the kind asked for; level decides for `mixed`. */
+export function takePage(engine: Engine, backing: Backing, level: number): bigint {
+  if (backing === "arena" || (backing === "mixed" && level % 2 === 0)) return engine.memory.allocatePage();
+  if (backing === "ram" || (backing === "mixed" && level % 3 === 0)) {
+    nextRam += 4096n;
+    return nextRam;
+  }
+  nextFrame += 4096n;
+  engine.memory.load(physicalOf(nextFrame), new Uint8Array(4096));
+  return nextFrame;
+}
+
+export interface Path {
+  readonly table: PageTable;
+  /** Physical address of the entry at each level. */
+  readonly entryAddress: (level: number) => bigint;
+  readonly entry: (level: number) => bigint;
+  readonly write: (level: number, entry: bigint) => void;
+}
+
+/** A path for `iova` that ends at `leafLevel` in a leaf at `physical` that allows everything the format can. */
+export function buildPath(
+  engine: Engine,
+  configuration: Configuration,
+  backing: Backing,
+  leafLevel: number,
+  iova: bigint,
+  physical: bigint,
+): Path {
+  const { format, levels } = configuration;
+  const addresses = new Map<number, bigint>();
+  const memory = engine.memory;
+  let page = takePage(engine, backing, levels);
+  const table = createTable(engine, configuration, page);
+  for (let level = levels; level >= leafLevel; level--) {
+    const at = page + BigInt(indexAt(iova, level) * 8);
+    addresses.set(level, at);
+    if (level === leafLevel) {
+      const leaf = format.leaf(physical, { read: true, write: true }, level);
+      memory.write64(physicalOf(at), leaf ?? 0n);
+    } else {
+      page = takePage(engine, backing, level - 1);
+      memory.write64(physicalOf(at), format.pointer(page));
+    }
+  }
+  const entryAddress = (level: number): bigint => {
+    const address = addresses.get(level);
+    if (address === undefined) throw new Error(`the path has no level ${level}`);
+    return address;
+  };
+  return {
+    table,
+    entryAddress,
+    entry: (level) => memory.read64(physicalOf(entryAddress(level))),
+    write: (level, entry) => memory.write64(physicalOf(entryAddress(level)), entry),
+  };
+}

@@ -1,0 +1,257 @@
+/**
+ * A page table in plain TypeScript: physical pages in a map, one leaf after the other, every rule as the words of the
+ * documentation have it.
+ */
+import type { ErrorCode } from "../../src/engine/errors.js";
+import type { Access, Permissions, Reclaim } from "../../src/engine/page-table.js";
+import { coverage, ENTRIES, GRANULE, type SlowFormat, type SlowGeometry } from "./slow-format.js";
+import { indexAt, inputInRange, type SlowWalk, slowLookup, slowWalk } from "./slow-walk.js";
+
+/** A refusal, and the address at which the model sees the reason. */
+export interface SlowRefusal {
+  readonly code: ErrorCode;
+  readonly at: bigint;
+}
+
+export interface SlowUnmapped {
+  readonly length: bigint;
+  /** Leaves removed, by size. */
+  readonly leaves: ReadonlyMap<bigint, number>;
+  /** How many table pages were freed, by the level of the table. */
+  readonly freed: ReadonlyMap<number, number>;
+}
+
+interface Leaf {
+  readonly start: bigint;
+  readonly size: bigint;
+}
+
+export class SlowTable {
+  readonly #pages = new Map<bigint, BigUint64Array>();
+  readonly root = 0x10_0000_0000n;
+  readonly leaves = new Map<bigint, number>();
+  tablePages = 1;
+  entriesWritten = 0;
+  #nextPage = this.root + GRANULE;
+
+  constructor(
+    readonly format: SlowFormat,
+    readonly geometry: SlowGeometry,
+  ) {
+    for (let level = geometry.levels; level >= 1; level--) {
+      if ((geometry.pageSizes & coverage(level)) !== 0n) this.leaves.set(coverage(level), 0);
+    }
+  }
+
+  read(address: bigint): bigint {
+    return this.page(address & ~0xfffn)[Number(address & 0xfffn) / 8];
+  }
+
+  /** The words of the page at this address. */
+  page(address: bigint): BigUint64Array {
+    let page = this.#pages.get(address);
+    if (page === undefined) {
+      page = new BigUint64Array(ENTRIES);
+      this.#pages.set(address, page);
+    }
+    return page;
+  }
+
+  /** Largest leaf that can begin at `iova`: allowed, aligned on both sides, no longer than what is left. */
+  bestPageSize(iova: bigint, physical: bigint, length: bigint): bigint {
+    let best = 0n;
+    for (const size of this.leaves.keys()) {
+      if (iova % size === 0n && physical % size === 0n && size <= length && size > best) best = size;
+    }
+    return best;
+  }
+
+  map(iova: bigint, physical: bigint, length: bigint, permissions: Permissions): SlowRefusal | null {
+    if (length === 0n || iova % GRANULE || physical % GRANULE || length % GRANULE) {
+      return { code: "misaligned", at: iova };
+    }
+    if (!this.#rangeInInput(iova, length)) return { code: "input-range", at: iova };
+    if (physical + length > 1n << BigInt(this.geometry.outputBits)) return { code: "output-range", at: iova };
+    if (this.format.leaf(0n, permissions, 1) === null) return { code: "permissions", at: iova };
+    const occupied = this.#firstMapped(iova, length);
+    if (occupied !== null) return { code: "overlap", at: occupied };
+    for (let done = 0n; done < length; ) {
+      const size = this.bestPageSize(iova + done, physical + done, length - done);
+      this.#writeLeaf(iova + done, physical + done, size, permissions);
+      done += size;
+    }
+    return null;
+  }
+
+  unmap(iova: bigint, length: bigint, reclaim: Reclaim): SlowUnmapped | SlowRefusal {
+    if (length === 0n || iova % GRANULE || length % GRANULE) return { code: "misaligned", at: iova };
+    if (!this.#rangeInInput(iova, length)) return { code: "input-range", at: iova };
+    const gone: Leaf[] = [];
+    for (let at = iova; at < iova + length; ) {
+      const leaf = this.leafAt(at);
+      if (leaf === null) return { code: "hole", at };
+      if (leaf.start !== at) return { code: "inside-leaf", at };
+      gone.push(leaf);
+      at = leaf.start + leaf.size;
+    }
+    const leaves = new Map<bigint, number>();
+    let removed = 0n;
+    for (const { start, size } of gone) {
+      this.#write(this.#entryAddress(start, size), 0n);
+      this.leaves.set(size, (this.leaves.get(size) ?? 0) - 1);
+      leaves.set(size, (leaves.get(size) ?? 0) + 1);
+      removed += size;
+    }
+    const freed = new Map<number, number>();
+    this.#reclaim(this.root, this.geometry.levels, 0n, iova, length, reclaim, freed);
+    return { length: removed, leaves, freed };
+  }
+
+  /** The leaf that translates `iova`, or null. */
+  leafAt(iova: bigint): Leaf | null {
+    let table = this.root;
+    for (let level = this.geometry.levels; level >= 1; level--) {
+      const entry = this.read(table + BigInt(indexAt(iova, level) * 8));
+      if (!this.format.inUse(entry)) return null;
+      const size = coverage(level);
+      if (this.format.isLeaf(entry, level)) return { start: iova - (iova % size), size };
+      table = entry & this.format.addressMask;
+    }
+    return null;
+  }
+
+  walk(iova: bigint, access: Access): SlowWalk {
+    return slowWalk(this.format, this.geometry, (address) => this.read(address), this.root, iova, access);
+  }
+
+  lookup(iova: bigint): bigint | null {
+    return slowLookup(this.format, this.geometry, (address) => this.read(address), this.root, iova);
+  }
+
+  #rangeInInput(iova: bigint, length: bigint): boolean {
+    const last = iova + length - 1n;
+    if (last >= 1n << 64n) return false;
+    if (!inputInRange(this.format, this.geometry, iova) || !inputInRange(this.format, this.geometry, last)) return false;
+    // Nothing between the halves of a sign-extended range is translated.
+    return iova >> 63n === last >> 63n;
+  }
+
+  /** Lowest address of the range at which something is mapped. */
+  #firstMapped(iova: bigint, length: bigint): bigint | null {
+    let first: bigint | null = null;
+    this.#eachLeaf(this.root, this.geometry.levels, 0n, iova, length, (leaf) => {
+      const at = leaf.start < iova ? iova : leaf.start;
+      if (first === null || at < first) first = at;
+    });
+    return first;
+  }
+
+  #eachLeaf(
+    table: bigint,
+    level: number,
+    base: bigint,
+    iova: bigint,
+    length: bigint,
+    visit: (leaf: Leaf) => void,
+  ): void {
+    const size = coverage(level);
+    for (const [index, entry] of this.page(table).entries()) {
+      if (entry === 0n || !this.format.inUse(entry)) continue;
+      const start = this.#extend(base + BigInt(index) * size, level);
+      if (start >= iova + length || start + size <= iova) continue;
+      if (this.format.isLeaf(entry, level)) visit({ start, size });
+      else this.#eachLeaf(entry & this.format.addressMask, level - 1, start, iova, length, visit);
+    }
+  }
+
+  /** Input address of an entry of the root table, sign-extended where the format does so. */
+  #extend(start: bigint, level: number): bigint {
+    if (!this.format.signExtended || level !== this.geometry.levels) return start;
+    return BigInt.asUintN(64, BigInt.asIntN(this.geometry.inputBits, start));
+  }
+
+  #poke(address: bigint, entry: bigint): void {
+    this.page(address & ~0xfffn)[Number(address & 0xfffn) / 8] = entry;
+  }
+
+  #write(address: bigint, entry: bigint): void {
+    this.#poke(address, entry);
+    this.entriesWritten++;
+  }
+
+  #levelOf(size: bigint): number {
+    let level = 1;
+    while (coverage(level) !== size) level++;
+    return level;
+  }
+
+  #entryAddress(start: bigint, size: bigint): bigint {
+    let table = this.root;
+    for (let level = this.geometry.levels; coverage(level) > size; level--) {
+      table = this.read(table + BigInt(indexAt(start, level) * 8)) & this.format.addressMask;
+    }
+    return table + BigInt(indexAt(start, this.#levelOf(size)) * 8);
+  }
+
+  #writeLeaf(iova: bigint, physical: bigint, size: bigint, permissions: Permissions): void {
+    let table = this.root;
+    for (let level = this.geometry.levels; coverage(level) > size; level--) {
+      const address = table + BigInt(indexAt(iova, level) * 8);
+      if (!this.format.inUse(this.read(address))) {
+        this.#write(address, this.format.pointer(this.#nextPage));
+        this.#nextPage += GRANULE;
+        this.tablePages++;
+      }
+      table = this.read(address) & this.format.addressMask;
+    }
+    const level = this.#levelOf(size);
+    const address = table + BigInt(indexAt(iova, level) * 8);
+    // Tables that earlier unmaps left here empty give way to a large leaf.
+    if (this.format.inUse(this.read(address))) this.#dropTables(this.read(address) & this.format.addressMask, level - 1);
+    const entry = this.format.leaf(physical, permissions, level);
+    if (entry === null) throw new Error("permissions were checked before");
+    this.#write(address, entry);
+    this.leaves.set(size, (this.leaves.get(size) ?? 0) + 1);
+  }
+
+  #dropTables(table: bigint, level: number): void {
+    this.tablePages--;
+    for (const [index, entry] of this.page(table).entries()) {
+      if (entry === 0n || !this.format.inUse(entry)) continue;
+      this.#dropTables(entry & this.format.addressMask, level - 1);
+      this.#poke(table + BigInt(index * 8), 0n);
+    }
+  }
+
+  /** Frees, from below, every table that the range covers whole, or (`empty`) that it touches and that is empty. */
+  #reclaim(
+    table: bigint,
+    level: number,
+    base: bigint,
+    iova: bigint,
+    length: bigint,
+    reclaim: Reclaim,
+    freed: Map<number, number>,
+  ): void {
+    if (level === 1) return;
+    const size = coverage(level);
+    for (const [index, entry] of this.page(table).entries()) {
+      if (entry === 0n || !this.format.inUse(entry) || this.format.isLeaf(entry, level)) continue;
+      const start = this.#extend(base + BigInt(index) * size, level);
+      if (start >= iova + length || start + size <= iova) continue;
+      const address = table + BigInt(index * 8);
+      const below = entry & this.format.addressMask;
+      this.#reclaim(below, level - 1, start, iova, length, reclaim, freed);
+      const covered = start >= iova && start + size <= iova + length;
+      if (covered || (reclaim === "empty" && this.#isEmpty(below))) {
+        this.#write(address, 0n);
+        this.tablePages--;
+        freed.set(level - 1, (freed.get(level - 1) ?? 0) + 1);
+      }
+    }
+  }
+
+  #isEmpty(table: bigint): boolean {
+    return this.page(table).every((entry) => entry === 0n);
+  }
+}
