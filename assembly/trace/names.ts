@@ -18,10 +18,8 @@ export class Names {
   textCapacity: u32;
   textUsed: u32;
   count: u32;
-  /** What the last call found, tried first by the next: lines of one task follow each other. */
+  /** What the last call found. Lines repeat the names of the line before them: see `repeatsLast`. */
   last: u32;
-  /** 1 when the last call of `internName` added its string. */
-  fresh: u32;
   /** 1 when linear memory was exhausted. */
   exhausted: u32;
 }
@@ -76,39 +74,48 @@ export function freeNames(names: Names): void {
   return !length || load<u64>(kept) == (load<u64>(at) & tailMask(length));
 }
 
+/** Length of the string that was found last if the text at `at` begins with it, else 0. */
+// @ts-ignore: decorator
+@inline export function repeatsLast(names: Names, at: usize): u32 {
+  if (!names.count) return 0;
+  const last = names.entries + (<usize>names.last) * ENTRY_BYTES;
+  const length = load<u32>(last, 4);
+  return sameBytes(names.text + <usize>load<u32>(last, 8), at, length) ? length : 0;
+}
+
+/** Whether the string of `length` bytes at `at` is there; `last` is its index. */
+export function findName(names: Names, at: usize, length: u32): bool {
+  return findHashed(names, at, length, hashBytes(at, length));
+}
+
 /** Index of the string of `length` bytes at `at`; a new one is added. */
 export function internName(names: Names, at: usize, length: u32): u32 {
-  if (names.count) {
-    const last = names.entries + (<usize>names.last) * ENTRY_BYTES;
-    if (load<u32>(last, 4) == length && sameBytes(names.text + <usize>load<u32>(last, 8), at, length)) {
-      names.fresh = 0;
-      return names.last;
-    }
-  }
   const hash = hashBytes(at, length);
+  return findHashed(names, at, length, hash) ? names.last : addName(names, at, length, hash);
+}
+
+// @ts-ignore: decorator
+@inline function findHashed(names: Names, at: usize, length: u32, hash: u32): bool {
   const mask = names.slotMask;
   const slots = names.slots;
   let slot = hash & mask;
   for (;;) {
     const id = load<u32>(slots + ((<usize>slot) << 2));
-    if (!id) break;
+    if (!id) return false;
     const entry = names.entries + (<usize>(id - 1)) * ENTRY_BYTES;
     if (
       load<u32>(entry) == hash &&
       load<u32>(entry, 4) == length &&
       sameBytes(names.text + <usize>load<u32>(entry, 8), at, length)
     ) {
-      names.fresh = 0;
       names.last = id - 1;
-      return id - 1;
+      return true;
     }
     slot = (slot + 1) & mask;
   }
-  return addName(names, at, length, hash);
 }
 
 function addName(names: Names, at: usize, length: u32, hash: u32): u32 {
-  names.fresh = 1;
   if ((names.count << 1) >= names.slotMask && !growNames(names)) return exhaust(names);
   const padded = (length + 7) & ~7;
   while (names.textUsed + padded > names.textCapacity) {

@@ -23,7 +23,8 @@ export function pattern(text: string): usize {
 }
 
 /** Address of the first line feed in [at, end), or `end`. */
-export function findLineFeed(at: usize, end: usize): usize {
+// @ts-ignore: decorator
+@inline export function findLineFeed(at: usize, end: usize): usize {
   const lineFeed = i8x16.splat(10);
   while (at < end) {
     const found = i8x16.bitmask(i8x16.eq(v128.load(at), lineFeed));
@@ -31,6 +32,17 @@ export function findLineFeed(at: usize, end: usize): usize {
     at += 16;
   }
   return end;
+}
+
+/** Address behind the last line feed in [begin, end), or `begin`. Looks at up to fifteen bytes before `begin`. */
+export function behindLastLineFeed(begin: usize, end: usize): usize {
+  const lineFeed = i8x16.splat(10);
+  while (end > begin) {
+    end -= 16;
+    const found = i8x16.bitmask(i8x16.eq(v128.load(end), lineFeed));
+    if (found) return max(end + 32 - <usize>clz(found), begin);
+  }
+  return begin;
 }
 
 /** Address of the first `[` in [at, end), or `end`. */
@@ -87,6 +99,8 @@ export function findLineFeed(at: usize, end: usize): usize {
 /** First byte at or after `at` that is no space or tab. */
 // @ts-ignore: decorator
 @inline export function skipSpaces(at: usize): usize {
+  // The usual single space needs no wait for the vector.
+  if (load<u8>(at) == 0x20 && load<u8>(at, 1) > 0x20) return at + 1;
   let others = notBlank(at);
   while (!others) {
     at += 16;
@@ -117,17 +131,25 @@ export function findLineFeed(at: usize, end: usize): usize {
   return at + <usize>ctz(others);
 }
 
+/** Eight digits, one a byte and the first in the lowest, as a number: joined to pairs, pairs to fours, fours to eight. */
+// @ts-ignore: decorator
+@inline function joinDigits(digits: u64): u64 {
+  const pairs = ((digits * 2561) >> 8) & 0x00ff00ff00ff00ff;
+  const fours = ((pairs * 6553601) >> 16) & 0x0000ffff0000ffff;
+  return (fours * 42949672960001) >> 32;
+}
+
+/** The high bit of every byte that is no digit's value is set, from the lowest such byte on exactly. */
+// @ts-ignore: decorator
+@inline function noDigits(values: u64): u64 {
+  return ((values + 0x7676767676767676) | values) & 0x8080808080808080;
+}
+
 /** Six decimal digits as a number, or −1. */
 // @ts-ignore: decorator
 @inline export function parseSixDigits(at: usize): i64 {
-  const text = (load<u64>(at) << 16) | 0x3030;
-  if (((text & 0xf0f0f0f0f0f0f0f0) | (((text + 0x0606060606060606) & 0xf0f0f0f0f0f0f0f0) >> 4)) != 0x3333333333333333) {
-    return -1;
-  }
-  // Neighbours are joined three times: digits to pairs, pairs to fours, fours to eight.
-  let value = (text & 0x0f0f0f0f0f0f0f0f) * 2561;
-  value = ((value >> 8) & 0x00ff00ff00ff00ff) * 6553601;
-  return <i64>((((value >> 16) & 0x0000ffff0000ffff) * 42949672960001) >> 32);
+  const values = (load<u64>(at) ^ 0x3030303030303030) << 16;
+  return noDigits(values) ? -1 : <i64>joinDigits(values);
 }
 
 /** Whether the sixteen bytes are hexadecimal digits; `parsed` is their value. */
@@ -169,8 +191,20 @@ export function parseHex(at: usize): u32 {
 }
 
 /** Reads a decimal number; 0 or the reason it is none. */
-export function parseDecimal(at: usize): u32 {
-  const begin = at;
+// @ts-ignore: decorator
+@inline export function parseDecimal(at: usize): u32 {
+  const values = load<u64>(at) ^ 0x3030303030303030;
+  const others = noDigits(values);
+  if (!others) return parseLongDecimal(at);
+  const count = <usize>ctz(others) >> 3;
+  cursor = at + count;
+  if (!count) return REASON_BAD_NUMBER;
+  parsed = joinDigits(values << (64 - ((<u64>count) << 3)));
+  return 0;
+}
+
+/** The same for eight digits and more. */
+function parseLongDecimal(at: usize): u32 {
   let value: u64 = 0;
   let overflow = false;
   for (;;) {
@@ -182,6 +216,5 @@ export function parseDecimal(at: usize): u32 {
   }
   cursor = at;
   parsed = value;
-  if (at == begin) return REASON_BAD_NUMBER;
   return overflow ? REASON_OVERFLOW : 0;
 }

@@ -141,9 +141,7 @@ export class IovaSpace<A extends Iova = DmaAddress> {
 
   /** Allocates exactly this range. Throws `misaligned`, `input-range` or `overlap`. */
   allocateAt(iova: A, length: bigint): void {
-    const status = fits64(length)
-      ? this.exports.spaceAllocateAt(this.handle, iova, length)
-      : layout.STATUS_INPUT_RANGE;
+    const status = fits64(length) ? this.exports.spaceAllocateAt(this.handle, iova, length) : layout.STATUS_INPUT_RANGE;
     if (status !== layout.STATUS_OK) throw statusError(status, `allocate ${hex(iova)}, ${length} bytes`, iova);
   }
 

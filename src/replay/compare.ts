@@ -1,7 +1,8 @@
 import { type Engine, instantiateEngine } from "../engine/engine.js";
 import type { Reclaim } from "../engine/page-table.js";
 import { type Strategy, strategies } from "../strategies/strategies.js";
-import { TraceReader, type TraceDomain, type TraceStatistics } from "../trace/reader.js";
+import { TraceError } from "../trace/errors.js";
+import { type TraceDomain, TraceReader, type TraceStatistics } from "../trace/reader.js";
 import { Replay, type ReplayFigures } from "./replay.js";
 
 /** What to compare, and how. */
@@ -45,6 +46,8 @@ export interface Comparison {
   readonly statistics: TraceStatistics;
   readonly domains: readonly TraceDomain[];
   readonly results: readonly StrategyResult[];
+  /** Why the trace ended before its end (damaged or truncated compression); the figures are of what came before. */
+  readonly incomplete: string | null;
   readonly timing: CompareTiming | null;
 }
 
@@ -93,16 +96,22 @@ export async function compareTrace(
     time.read += performance.now() - begin - (time.replay - replayed);
   };
   let bytes = 0;
+  let incomplete: string | null = null;
   try {
-    for await (const chunk of chunks) {
-      if (options.timing) {
-        const begin = performance.now();
-        splitLines(decoder, chunk);
-        time.split += performance.now() - begin;
+    try {
+      for await (const chunk of chunks) {
+        if (options.timing) {
+          const begin = performance.now();
+          splitLines(decoder, chunk);
+          time.split += performance.now() - begin;
+        }
+        timed(() => reader.push(chunk));
+        bytes += chunk.length;
+        options.onProgress?.(bytes);
       }
-      timed(() => reader.push(chunk));
-      bytes += chunk.length;
-      options.onProgress?.(bytes);
+    } catch (error) {
+      if (!(error instanceof TraceError && error.code === "gzip") || options.strict) throw error;
+      incomplete = error.message;
     }
     timed(() => reader.end());
   } finally {
@@ -114,6 +123,7 @@ export async function compareTrace(
     statistics: reader.statistics,
     domains: reader.domains,
     results: chosen.map((strategy, index) => ({ strategy, figures: replays[index].finish() })),
+    incomplete,
     timing: options.timing ? { split: time.split, read: time.read, replay: time.replay / replays.length } : null,
   };
 }

@@ -76,6 +76,7 @@ export class Replay {
   readonly #levels: number;
   readonly #pageSizes: bigint;
   readonly #handle: number;
+  readonly #tables = new Map<number, PageTable>();
   #operations = 0;
   #operationBytes = 0;
   #pieces = 0;
@@ -139,10 +140,14 @@ export class Replay {
 
   /** The table of a domain, null when nothing was mapped in it. It belongs to the replay: look, do not change. */
   table(domain: number): PageTable | null {
-    const handle = this.#engine.exports.replayTable(this.#handle, domain) >>> 0;
-    if (handle === 0) return null;
+    const known = this.#tables.get(domain);
+    if (known) return known;
     const { exports, linear } = this.#engine;
-    return new PageTable(exports, linear, this.#format, handle, this.#levels, this.#pageSizes);
+    const handle = exports.replayTable(this.#handle, domain) >>> 0;
+    if (handle === 0) return null;
+    const table = new PageTable(exports, linear, this.#format, handle, this.#levels, this.#pageSizes);
+    this.#tables.set(domain, table);
+    return table;
   }
 
   /** IOVA that the strategy gave to the live allocation in this slot, null when it failed. */
@@ -199,7 +204,8 @@ export class Replay {
       entriesWrittenPerMapping: placed === 0 ? 0 : entriesWritten / placed,
       spanPeak: count(layout.RESULT_SPAN_PEAK),
       liveBytesPeak: count(layout.RESULT_LIVE_PEAK),
-      fragmentationMean: samples === 0 ? 0 : linear.data.getFloat64(at + layout.RESULT_FRAGMENTATION_SUM, true) / samples,
+      fragmentationMean:
+        samples === 0 ? 0 : linear.data.getFloat64(at + layout.RESULT_FRAGMENTATION_SUM, true) / samples,
       fragmentationPeak: linear.data.getFloat64(at + layout.RESULT_FRAGMENTATION_PEAK, true),
     };
   }

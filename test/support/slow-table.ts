@@ -131,7 +131,8 @@ export class SlowTable {
   #rangeInInput(iova: bigint, length: bigint): boolean {
     const last = iova + length - 1n;
     if (last >= 1n << 64n) return false;
-    if (!inputInRange(this.format, this.geometry, iova) || !inputInRange(this.format, this.geometry, last)) return false;
+    if (!inputInRange(this.format, this.geometry, iova) || !inputInRange(this.format, this.geometry, last))
+      return false;
     // Nothing between the halves of a sign-extended range is translated.
     return iova >> 63n === last >> 63n;
   }
@@ -207,7 +208,8 @@ export class SlowTable {
     const level = this.#levelOf(size);
     const address = table + BigInt(indexAt(iova, level) * 8);
     // Tables that earlier unmaps left here empty give way to a large leaf.
-    if (this.format.inUse(this.read(address))) this.#dropTables(this.read(address) & this.format.addressMask, level - 1);
+    if (this.format.inUse(this.read(address)))
+      this.#dropTables(this.read(address) & this.format.addressMask, level - 1);
     const entry = this.format.leaf(physical, permissions, level);
     if (entry === null) throw new Error("permissions were checked before");
     this.#write(address, entry);

@@ -69,9 +69,7 @@ export class Pair {
     const levels = new Map<number, number>();
     for (const { level } of unmapped.freedPages) levels.set(level, (levels.get(level) ?? 0) + 1);
     expect(levels).toEqual(result.freed);
-    expect(new Map(unmapped.freedPages.map((page) => [page.address as bigint, page.level]))).toEqual(
-      new Map(gone),
-    );
+    expect(new Map(unmapped.freedPages.map((page) => [page.address as bigint, page.level]))).toEqual(new Map(gone));
     return result.length;
   }
 

@@ -24,11 +24,16 @@ function addresses(configuration: Configuration): fc.Arbitrary<bigint> {
       fc.integer({ min: 0, max: 8 }),
       fc.oneof(fc.constant(0), fc.integer({ min: 0, max: 6 }), fc.integer({ min: 505, max: 511 })),
     )
-    .map(([place, large, small]) => BigInt.asUintN(64, place + BigInt(large) * coverage(2) + BigInt(small) * coverage(1)));
+    .map(([place, large, small]) =>
+      BigInt.asUintN(64, place + BigInt(large) * coverage(2) + BigInt(small) * coverage(1)),
+    );
 }
 
 const lengths = fc
-  .tuple(fc.constantFrom(0, 0, 0, 1, 1, 2), fc.oneof(fc.integer({ min: 0, max: 8 }), fc.integer({ min: 500, max: 516 })))
+  .tuple(
+    fc.constantFrom(0, 0, 0, 1, 1, 2),
+    fc.oneof(fc.integer({ min: 0, max: 8 }), fc.integer({ min: 500, max: 516 })),
+  )
   .map(([large, small]) => BigInt(large) * coverage(2) + BigInt(small) * coverage(1));
 
 function steps(configuration: Configuration): fc.Arbitrary<Step[]> {
@@ -43,7 +48,12 @@ function steps(configuration: Configuration): fc.Arbitrary<Step[]> {
     {
       weight: 5,
       arbitrary: fc
-        .record({ iova, offset: fc.constantFrom(0n, 0n, coverage(3), coverage(2), coverage(1)), length: lengths, permissions })
+        .record({
+          iova,
+          offset: fc.constantFrom(0n, 0n, coverage(3), coverage(2), coverage(1)),
+          length: lengths,
+          permissions,
+        })
         .map(({ iova: at, offset, length, permissions: granted }): Step => {
           const physical = (at + offset) % (1n << 40n);
           return { kind: "map", iova: at, physical, length, permissions: granted };

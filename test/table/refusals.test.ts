@@ -47,23 +47,109 @@ const MAP_CASES: readonly MapCase[] = [
   { name: "IOVA not on a page", code: "misaligned", iova: () => 1n, physical: () => 0n, length: PAGE },
   { name: "physical address not on a page", code: "misaligned", iova: () => 0n, physical: () => 0x800n, length: PAGE },
   { name: "begins beyond the input range", code: "input-range", iova: inputEnd, physical: () => 0n, length: PAGE },
-  { name: "ends beyond the input range", code: "input-range", iova: (c) => inputEnd(c) - PAGE, physical: () => 0n, length: 2n * PAGE },
-  { name: "wraps around 64 bits", code: "input-range", iova: () => (1n << 64n) - PAGE, physical: () => 0n, length: 2n * PAGE },
-  { name: "longer than 64 bits hold", code: "input-range", iova: () => PAGE, physical: () => 0n, length: (1n << 64n) + PAGE },
+  {
+    name: "ends beyond the input range",
+    code: "input-range",
+    iova: (c) => inputEnd(c) - PAGE,
+    physical: () => 0n,
+    length: 2n * PAGE,
+  },
+  {
+    name: "wraps around 64 bits",
+    code: "input-range",
+    iova: () => (1n << 64n) - PAGE,
+    physical: () => 0n,
+    length: 2n * PAGE,
+  },
+  {
+    name: "longer than 64 bits hold",
+    code: "input-range",
+    iova: () => PAGE,
+    physical: () => 0n,
+    length: (1n << 64n) + PAGE,
+  },
   { name: "negative length", code: "input-range", iova: () => 64n * LARGE, physical: () => 0n, length: -PAGE },
   { name: "begins beyond the output range", code: "output-range", iova: () => 0n, physical: outputEnd, length: PAGE },
-  { name: "ends beyond the output range", code: "output-range", iova: () => 0n, physical: (c) => outputEnd(c) - PAGE, length: 2n * PAGE },
-  { name: "no permission at all", code: "permissions", iova: () => 0n, physical: () => 0n, length: PAGE, permissions: {} },
-  { name: "privileged, but neither read nor write", code: "permissions", iova: () => 0n, physical: () => 0n, length: PAGE, permissions: { privileged: true } },
+  {
+    name: "ends beyond the output range",
+    code: "output-range",
+    iova: () => 0n,
+    physical: (c) => outputEnd(c) - PAGE,
+    length: 2n * PAGE,
+  },
+  {
+    name: "no permission at all",
+    code: "permissions",
+    iova: () => 0n,
+    physical: () => 0n,
+    length: PAGE,
+    permissions: {},
+  },
+  {
+    name: "privileged, but neither read nor write",
+    code: "permissions",
+    iova: () => 0n,
+    physical: () => 0n,
+    length: PAGE,
+    permissions: { privileged: true },
+  },
   { name: "the very page", code: "overlap", iova: () => 2n * PAGE, physical: () => 0n, length: PAGE },
-  { name: "the page is the last of the range", code: "overlap", iova: () => 0n, physical: () => 0n, length: 3n * PAGE, at: 2n * PAGE },
-  { name: "the page is in a long run", code: "overlap", iova: () => 0n, physical: () => PAGE, length: 300n * PAGE, at: 2n * PAGE },
-  { name: "a large leaf over a page", code: "overlap", iova: () => 0n, physical: () => 0n, length: LARGE, at: 2n * PAGE },
+  {
+    name: "the page is the last of the range",
+    code: "overlap",
+    iova: () => 0n,
+    physical: () => 0n,
+    length: 3n * PAGE,
+    at: 2n * PAGE,
+  },
+  {
+    name: "the page is in a long run",
+    code: "overlap",
+    iova: () => 0n,
+    physical: () => PAGE,
+    length: 300n * PAGE,
+    at: 2n * PAGE,
+  },
+  {
+    name: "a large leaf over a page",
+    code: "overlap",
+    iova: () => 0n,
+    physical: () => 0n,
+    length: LARGE,
+    at: 2n * PAGE,
+  },
   { name: "a huge leaf over all", code: "overlap", iova: () => 0n, physical: () => 0n, length: HUGE, at: 2n * PAGE },
-  { name: "inside the 2 MiB mapping", code: "overlap", iova: () => 2n * LARGE + PAGE, physical: () => 0n, length: PAGE },
-  { name: "runs into the 2 MiB mapping", code: "overlap", iova: () => 2n * LARGE - PAGE, physical: () => 0n, length: 2n * PAGE, at: 2n * LARGE },
-  { name: "long, occupied only at its end", code: "overlap", iova: () => 3n * LARGE, physical: () => 64n * LARGE, length: 5n * LARGE, at: 8n * LARGE - 2n * PAGE },
-  { name: "long and askew, occupied only at its end", code: "overlap", iova: () => 3n * LARGE, physical: () => PAGE, length: 5n * LARGE, at: 8n * LARGE - 2n * PAGE },
+  {
+    name: "inside the 2 MiB mapping",
+    code: "overlap",
+    iova: () => 2n * LARGE + PAGE,
+    physical: () => 0n,
+    length: PAGE,
+  },
+  {
+    name: "runs into the 2 MiB mapping",
+    code: "overlap",
+    iova: () => 2n * LARGE - PAGE,
+    physical: () => 0n,
+    length: 2n * PAGE,
+    at: 2n * LARGE,
+  },
+  {
+    name: "long, occupied only at its end",
+    code: "overlap",
+    iova: () => 3n * LARGE,
+    physical: () => 64n * LARGE,
+    length: 5n * LARGE,
+    at: 8n * LARGE - 2n * PAGE,
+  },
+  {
+    name: "long and askew, occupied only at its end",
+    code: "overlap",
+    iova: () => 3n * LARGE,
+    physical: () => PAGE,
+    length: 5n * LARGE,
+    at: 8n * LARGE - 2n * PAGE,
+  },
 ];
 
 interface UnmapCase {
@@ -84,8 +170,20 @@ const UNMAP_CASES: readonly UnmapCase[] = [
   { name: "nothing at all", code: "hole", iova: () => 64n * LARGE, length: PAGE },
   { name: "a page never mapped beside one that is", code: "hole", iova: () => 3n * PAGE, length: PAGE },
   { name: "begins well, then a hole", code: "hole", iova: () => 2n * PAGE, length: 2n * PAGE, at: 3n * PAGE },
-  { name: "begins well, then a hole in a run of many", code: "hole", iova: () => 2n * PAGE, length: 64n * PAGE, at: 3n * PAGE },
-  { name: "begins well, then a hole in the table above", code: "hole", iova: () => 8n * LARGE - 2n * PAGE, length: 4n * PAGE, at: 8n * LARGE },
+  {
+    name: "begins well, then a hole in a run of many",
+    code: "hole",
+    iova: () => 2n * PAGE,
+    length: 64n * PAGE,
+    at: 3n * PAGE,
+  },
+  {
+    name: "begins well, then a hole in the table above",
+    code: "hole",
+    iova: () => 8n * LARGE - 2n * PAGE,
+    length: 4n * PAGE,
+    at: 8n * LARGE,
+  },
   { name: "a hole, then a mapping", code: "hole", iova: () => PAGE, length: 2n * PAGE },
 ];
 
@@ -193,7 +291,9 @@ describe.each(FULL_CONFIGURATIONS)("$title", (configuration) => {
     table.map(iovaOf(above), physicalOf(0n), PAGE, READ_WRITE);
     const entries = machine.memory.read(table.root, 4096);
     const { counters } = table;
-    expect(refused("bus-error", () => table.map(iovaOf(8n * PAGE), physicalOf(0n), PAGE, READ_WRITE)).at).toBe(8n * PAGE);
+    expect(refused("bus-error", () => table.map(iovaOf(8n * PAGE), physicalOf(0n), PAGE, READ_WRITE)).at).toBe(
+      8n * PAGE,
+    );
     refused("bus-error", () => table.unmap(iovaOf(8n * PAGE), PAGE));
     refused("bus-error", () => table.map(iovaOf(above - PAGE), physicalOf(0n), PAGE, READ_WRITE));
     expect(machine.memory.read(table.root, 4096)).toEqual(entries);
@@ -210,7 +310,11 @@ describe.each(FULL_CONFIGURATIONS)("$title", (configuration) => {
     expect(table.counters.tablePages).toBe(0);
     machine.memory.write64(physicalOf(0x10_0000n), configuration.format.pointer(0x12_0000n));
     table.map(iovaOf(PAGE), physicalOf(0x5000n), PAGE, READ_WRITE);
-    expect(table.walk(iovaOf(PAGE + 1n))).toMatchObject({ ok: true, physical: 0x5001n, entriesRead: configuration.levels });
+    expect(table.walk(iovaOf(PAGE + 1n))).toMatchObject({
+      ok: true,
+      physical: 0x5001n,
+      entriesRead: configuration.levels,
+    });
     expect(machine.memory.read64(physicalOf(0x12_0000n))).not.toBe(0n);
     // Only what was taken from the arena is the table's.
     expect(table.counters.tablePages).toBe(configuration.levels - 2);

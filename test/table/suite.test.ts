@@ -23,7 +23,12 @@ test("there is a slow model of every format of the module, and no model without 
 });
 
 /** Number of leaves of each size, as the model's greedy rule gives it. */
-function expectedLeaves(configuration: Configuration, iova: bigint, physical: bigint, length: bigint): Map<bigint, number> {
+function expectedLeaves(
+  configuration: Configuration,
+  iova: bigint,
+  physical: bigint,
+  length: bigint,
+): Map<bigint, number> {
   const model = new SlowTable(configuration.format, configuration);
   const leaves = new Map(model.leaves);
   for (let done = 0n; done < length; ) {
@@ -66,7 +71,12 @@ describe.each(CONFIGURATIONS)("$title", (configuration) => {
       entriesWritten: 0,
       entriesRead: 0,
     });
-    expect(pair.table.walk(iovaOf(0n))).toMatchObject({ ok: false, check: "not-present", level: levels, entriesRead: 1 });
+    expect(pair.table.walk(iovaOf(0n))).toMatchObject({
+      ok: false,
+      check: "not-present",
+      level: levels,
+      entriesRead: 1,
+    });
     expect(pair.table.iovaToPhys(iovaOf(0n))).toBeNull();
   });
 
@@ -76,8 +86,18 @@ describe.each(CONFIGURATIONS)("$title", (configuration) => {
     { name: "aligned, but too short for 2 MiB", iova: 2n * MIB, physical: 4n * MIB, length: 2n * MIB - 4n * KIB },
     { name: "aligned IOVA, physical 4 KiB off", iova: 0n, physical: 4n * KIB, length: 4n * MIB },
     { name: "congruent modulo 2 MiB, not 1 GiB", iova: 0n, physical: 2n * MIB, length: GIB },
-    { name: "congruent modulo 1 GiB, begins 4 KiB before", iova: GIB - 4n * KIB, physical: 3n * GIB - 4n * KIB, length: GIB + 8n * KIB },
-    { name: "small, large, small", iova: 2n * MIB - 8n * KIB, physical: 6n * MIB - 8n * KIB, length: 4n * MIB + 12n * KIB },
+    {
+      name: "congruent modulo 1 GiB, begins 4 KiB before",
+      iova: GIB - 4n * KIB,
+      physical: 3n * GIB - 4n * KIB,
+      length: GIB + 8n * KIB,
+    },
+    {
+      name: "small, large, small",
+      iova: 2n * MIB - 8n * KIB,
+      physical: 6n * MIB - 8n * KIB,
+      length: 4n * MIB + 12n * KIB,
+    },
     { name: "ends one granule short of 1 GiB", iova: 0n, physical: GIB, length: GIB - 4n * KIB },
   ])("best_pgsize, pgsz_count: $name", ({ iova, physical, length }) => {
     const pair = pairOf(configuration);
@@ -103,7 +123,12 @@ describe.each(CONFIGURATIONS)("$title", (configuration) => {
     for (const iova of [beyond, beyond + 4n * KIB, 1n << 63n]) {
       if (format.signExtended && iova === 1n << 63n && configuration.inputBits === 64) continue;
       expect(pair.table.walk(iovaOf(iova))).toEqual({
-        ok: false, check: "input-range", level: 0, entryAddress: 0n, entry: 0n, entriesRead: 0,
+        ok: false,
+        check: "input-range",
+        level: 0,
+        entryAddress: 0n,
+        entry: 0n,
+        entriesRead: 0,
       });
       expect(pair.table.iovaToPhys(iovaOf(iova))).toBeNull();
       expect(pair.map(iova, 0n, 4n * KIB)).toBe(false);
@@ -142,7 +167,11 @@ describe.each(CONFIGURATIONS)("$title", (configuration) => {
       for (let shift = BigInt(size.toString(2).length - 1); shift < BigInt(format.outputBits); shift++) {
         const physical = 1n << shift;
         pair.map(iova, physical, size);
-        expect(pair.table.walk(iovaOf(iova + size - 1n))).toMatchObject({ ok: true, physical: physical + size - 1n, pageSize: size });
+        expect(pair.table.walk(iovaOf(iova + size - 1n))).toMatchObject({
+          ok: true,
+          physical: physical + size - 1n,
+          pageSize: size,
+        });
         iova += size;
       }
       expect(pair.table.counters.leaves.get(size)).toBe(Number(iova / size));
@@ -167,7 +196,11 @@ describe.each(CONFIGURATIONS)("$title", (configuration) => {
       expect(pair.map(4n * size, 8n * size, size)).toBe(true);
       pair.check();
       expect(pair.table.walk(iovaOf(4n * size + 0x123n))).toEqual({
-        ok: true, physical: 8n * size + 0x123n, pageSize: size, level, entriesRead: levels - level + 1,
+        ok: true,
+        physical: 8n * size + 0x123n,
+        pageSize: size,
+        level,
+        entriesRead: levels - level + 1,
       });
       expect(pair.table.counters.entriesRead).toBe(levels - level + 1);
       expect(pair.table.walk(iovaOf(5n * size))).toMatchObject({ ok: false, check: "not-present" });
@@ -343,7 +376,11 @@ describe("a table that cannot be", () => {
 
 describe("narrower tables", () => {
   test("fewer input bits than the levels give (MGAW, T0SZ)", () => {
-    for (const [name, levels, inputBits] of [["vtdss", 4, 40], ["vmsav8-4k", 4, 42], ["vmsav8-4k", 3, 33]] as const) {
+    for (const [name, levels, inputBits] of [
+      ["vtdss", 4, 40],
+      ["vmsav8-4k", 4, 42],
+      ["vmsav8-4k", 3, 33],
+    ] as const) {
       const table = engine.createTable(name, { levels, inputBits });
       const end = 1n << BigInt(inputBits);
       table.map(iovaOf(end - 4096n), physicalOf(0n), 4096n, READ_WRITE);

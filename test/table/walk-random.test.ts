@@ -63,7 +63,12 @@ function plantTables(configuration: Configuration, random: Random): { root: bigi
           const size = coverage(level);
           const permissions = random.chance(0.8)
             ? ALL_RIGHTS
-            : { read: random.chance(0.6), write: random.chance(0.5), privileged: random.chance(0.3), noExecute: random.chance(0.3) };
+            : {
+                read: random.chance(0.6),
+                write: random.chance(0.5),
+                privileged: random.chance(0.3),
+                noExecute: random.chance(0.3),
+              };
           const physical = (random.u64() & ((1n << 39n) - 1n) & ~(size - 1n)) as bigint;
           entry = format.leaf(physical, permissions, level) ?? 0n;
         } else {
@@ -90,7 +95,8 @@ function randomIova(configuration: Configuration, random: Random): bigint {
     iova |= BigInt(index) << BigInt(12 + 9 * (level - 1));
   }
   if (configuration.format.signExtended) iova = BigInt.asUintN(64, BigInt.asIntN(configuration.inputBits, iova));
-  if (random.chance(0.02)) iova ^= 1n << BigInt(configuration.inputBits - 1 + random.below(64 - configuration.inputBits));
+  if (random.chance(0.02))
+    iova ^= 1n << BigInt(configuration.inputBits - 1 + random.below(64 - configuration.inputBits));
   return iova;
 }
 
@@ -102,7 +108,11 @@ describe.each(CONFIGURATIONS)("$title", (configuration) => {
     fc.assert(
       fc.property(fc.nat(), (seed) => {
         const random = new Random(seed);
-        const geometry = { ...configuration, outputBits: random.pick([42, format.outputBits]), flags: random.pick(flags) };
+        const geometry = {
+          ...configuration,
+          outputBits: random.pick([42, format.outputBits]),
+          flags: random.pick(flags),
+        };
         const { root, pages } = plantTables(geometry, random);
         const table = createTable(engine, geometry, root);
         const batch = table.createWalkBatch(64);
@@ -148,7 +158,9 @@ describe.each(CONFIGURATIONS)("$title", (configuration) => {
           const physicals = iovas.map((iova) => slowLookup(format, geometry, counting, root, iova));
           batch.status.fill(0xdead_beef);
           table.iovaToPhysBatch(batch, count);
-          expect([...batch.physical.subarray(0, count)]).toEqual(physicals.map((each) => each ?? 0xffff_ffff_ffff_ffffn));
+          expect([...batch.physical.subarray(0, count)]).toEqual(
+            physicals.map((each) => each ?? 0xffff_ffff_ffff_ffffn),
+          );
           expect(batch.status.every((word) => word === 0xdead_beef)).toBe(true);
           expect(table.counters.entriesRead - readsBefore).toBe(looked);
           entriesRead += looked;
@@ -188,6 +200,8 @@ test("the generator reaches every outcome and every way through the batch", () =
   for (const outcome of common) {
     for (const name of ["vtdss", "x86_64", "vmsav8-4k"]) expect(seen).toContain(`${name} ${outcome}`);
   }
-  for (const outcome of ["vtdss reserved", "vtdss no-read", "x86_64 reserved", "x86_64 no-user"]) expect(seen).toContain(outcome);
-  for (const outcome of ["output-range", "access-flag", "no-user", "no-execute"]) expect(seen).toContain(`vmsav8-4k ${outcome}`);
+  for (const outcome of ["vtdss reserved", "vtdss no-read", "x86_64 reserved", "x86_64 no-user"])
+    expect(seen).toContain(outcome);
+  for (const outcome of ["output-range", "access-flag", "no-user", "no-execute"])
+    expect(seen).toContain(`vmsav8-4k ${outcome}`);
 });

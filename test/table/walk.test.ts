@@ -106,7 +106,9 @@ function check(format: string, each: Case, backing: Backing): void {
       entriesRead: expected.entriesRead,
       pageSize: each.expected === null ? size : 0n,
     });
-    expect(batch.physical[i]).toBe(each.expected === null ? PHYSICAL + (iova % size) : path.entryAddress(expected.level));
+    expect(batch.physical[i]).toBe(
+      each.expected === null ? PHYSICAL + (iova % size) : path.entryAddress(expected.level),
+    );
   }
   expect(table.counters.entriesRead).toBe(6 * expected.entriesRead);
   batch.release();
@@ -124,24 +126,48 @@ for (const levels of [3, 4, 5]) {
     ss("everything granted", leafLevel, null, { access: BOTH });
     for (const level of range(leafLevel, levels)) {
       ss(`R = W = 0 at level ${level}`, leafLevel, at("not-present", level), { clear: { [level]: 3n } });
-      ss(`every bit but R and W set at level ${level}: reserved bits do not count`, leafLevel, at("not-present", level), {
-        set: { [level]: ALL & ~3n }, clear: { [level]: 3n },
-      });
+      ss(
+        `every bit but R and W set at level ${level}: reserved bits do not count`,
+        leafLevel,
+        at("not-present", level),
+        {
+          set: { [level]: ALL & ~3n },
+          clear: { [level]: 3n },
+        },
+      );
       ss(`W = 0 at level ${level}, read`, leafLevel, null, { clear: { [level]: 2n } });
-      ss(`W = 0 at level ${level}, write`, leafLevel, at("no-write", leafLevel), { clear: { [level]: 2n }, access: WRITE });
-      ss(`W = 0 at level ${level}, both`, leafLevel, at("no-write", leafLevel), { clear: { [level]: 2n }, access: BOTH });
+      ss(`W = 0 at level ${level}, write`, leafLevel, at("no-write", leafLevel), {
+        clear: { [level]: 2n },
+        access: WRITE,
+      });
+      ss(`W = 0 at level ${level}, both`, leafLevel, at("no-write", leafLevel), {
+        clear: { [level]: 2n },
+        access: BOTH,
+      });
       ss(`R = 0 at level ${level}, read`, leafLevel, at("no-read", leafLevel), { clear: { [level]: 1n } });
       ss(`R = 0 at level ${level}, write`, leafLevel, null, { clear: { [level]: 1n }, access: WRITE });
-      ss(`R = 0 at level ${level}, both`, leafLevel, at("no-read", leafLevel), { clear: { [level]: 1n }, access: BOTH });
+      ss(`R = 0 at level ${level}, both`, leafLevel, at("no-read", leafLevel), {
+        clear: { [level]: 1n },
+        access: BOTH,
+      });
       ss(`R = 0 at level ${level}, neither`, leafLevel, null, { clear: { [level]: 1n }, access: NEITHER });
-      ss(`nothing at level ${level}, neither`, leafLevel, at("not-present", level), { clear: { [level]: 3n }, access: NEITHER });
+      ss(`nothing at level ${level}, neither`, leafLevel, at("not-present", level), {
+        clear: { [level]: 3n },
+        access: NEITHER,
+      });
       if (level > leafLevel) {
-        ss(`R = 0 at level ${level}, W = 0 below: the accumulated rights grant nothing`, leafLevel, at("not-present", level - 1), {
-          clear: { [level]: 1n, [level - 1]: 2n },
-        });
+        ss(
+          `R = 0 at level ${level}, W = 0 below: the accumulated rights grant nothing`,
+          leafLevel,
+          at("not-present", level - 1),
+          {
+            clear: { [level]: 1n, [level - 1]: 2n },
+          },
+        );
         ss(`table bit 11 at level ${level}`, leafLevel, at("reserved", level), { set: { [level]: b(11) } });
         ss(`table bit 11 at level ${level}, with snoop control`, leafLevel, at("reserved", level), {
-          set: { [level]: b(11) }, flags: SNOOP_CONTROL,
+          set: { [level]: b(11) },
+          flags: SNOOP_CONTROL,
         });
         for (const ignored of [2, 3, 4, 5, 6, 8, 9, 10, ...range(52, 61), 63]) {
           ss(`bit ${ignored} is ignored at level ${level}`, leafLevel, null, { set: { [level]: b(ignored) } });
@@ -162,7 +188,9 @@ for (const levels of [3, 4, 5]) {
       ss(`leaf bit ${low}, below the address`, leafLevel, at("reserved", leafLevel), { set: { [leafLevel]: b(low) } });
     }
     ss("a reserved bit goes before a missing right", leafLevel, at("reserved", leafLevel), {
-      set: { [leafLevel]: b(11) }, clear: { [leafLevel]: 2n }, access: WRITE,
+      set: { [leafLevel]: b(11) },
+      clear: { [leafLevel]: 2n },
+      access: WRITE,
     });
   }
   ss("2 MiB leaves not supported", 2, at("reserved", 2), { pageSizes: SIZES & ~coverage(2) });
@@ -183,25 +211,33 @@ for (const levels of [4, 5]) {
       const lacksRw = { clear: { [level]: b(1) } };
       const lacksUs = { clear: { [level]: b(2) } };
       fs(`P = 0 and every other bit set at level ${level}`, leafLevel, at("not-present", level), {
-        set: { [level]: ALL & ~1n }, clear: { [level]: 1n },
+        set: { [level]: ALL & ~1n },
+        clear: { [level]: 1n },
       });
       fs(`R/W = 0 at level ${level}, user read`, leafLevel, null, lacksRw);
       fs(`R/W = 0 at level ${level}, user write`, leafLevel, at("no-write", leafLevel), { ...lacksRw, access: WRITE });
       fs(`R/W = 0 at level ${level}, privileged write`, leafLevel, null, { ...lacksRw, access: PRIVILEGED_WRITE });
       fs(`R/W = 0 at level ${level}, privileged write, WPE`, leafLevel, at("no-write", leafLevel), {
-        ...lacksRw, access: PRIVILEGED_WRITE, flags: WRITE_PROTECT,
+        ...lacksRw,
+        access: PRIVILEGED_WRITE,
+        flags: WRITE_PROTECT,
       });
       fs(`R/W = 0 at level ${level}, privileged read, WPE`, leafLevel, null, {
-        ...lacksRw, access: PRIVILEGED_READ, flags: WRITE_PROTECT,
+        ...lacksRw,
+        access: PRIVILEGED_READ,
+        flags: WRITE_PROTECT,
       });
       fs(`U/S = 0 at level ${level}, user read`, leafLevel, at("no-user", leafLevel), lacksUs);
       fs(`U/S = 0 at level ${level}, user write`, leafLevel, at("no-user", leafLevel), { ...lacksUs, access: WRITE });
       fs(`U/S = 0 at level ${level}, privileged`, leafLevel, null, { ...lacksUs, access: PRIVILEGED_WRITE });
       fs(`U/S = 0 at level ${level}, privileged, WPE`, leafLevel, null, {
-        ...lacksUs, access: PRIVILEGED_WRITE, flags: WRITE_PROTECT,
+        ...lacksUs,
+        access: PRIVILEGED_WRITE,
+        flags: WRITE_PROTECT,
       });
       fs(`U/S and R/W = 0 at level ${level}, user write: U/S first`, leafLevel, at("no-user", leafLevel), {
-        clear: { [level]: b(1) | b(2) }, access: WRITE,
+        clear: { [level]: b(1) | b(2) },
+        access: WRITE,
       });
       for (const bit of range(46, 51)) {
         fs(`bit ${bit} of 46 at level ${level}`, leafLevel, at("reserved", level), { set: { [level]: b(bit) } });
@@ -211,16 +247,20 @@ for (const levels of [4, 5]) {
         fs(`bit ${ignored} makes no difference at level ${level}`, leafLevel, null, { set: { [level]: b(ignored) } });
       }
       fs(`software bit 9 at level ${level} is no WPE`, leafLevel, null, {
-        set: { [level]: b(9) }, clear: { [level]: b(1) }, access: PRIVILEGED_WRITE,
+        set: { [level]: b(9) },
+        clear: { [level]: b(1) },
+        access: PRIVILEGED_WRITE,
       });
     }
     if (leafLevel === 1) fs("bit 7 of a page is PAT", 1, null, { set: { 1: b(7) } });
-    else fs("bit 12 of a large leaf is PAT and no part of the address", leafLevel, null, { set: { [leafLevel]: b(12) } });
+    else
+      fs("bit 12 of a large leaf is PAT and no part of the address", leafLevel, null, { set: { [leafLevel]: b(12) } });
     for (const low of leafLevel > 1 ? range(13, 11 + 9 * (leafLevel - 1)) : []) {
       fs(`leaf bit ${low}, below the address`, leafLevel, at("reserved", leafLevel), { set: { [leafLevel]: b(low) } });
     }
     fs("a reserved bit goes before a missing right", leafLevel, at("reserved", leafLevel), {
-      set: { [leafLevel]: b(50) }, clear: { [leafLevel]: b(2) },
+      set: { [leafLevel]: b(50) },
+      clear: { [leafLevel]: b(2) },
     });
   }
   fs("2 MiB leaves not supported", 2, at("reserved", 2), { pageSizes: SIZES & ~coverage(2) });
@@ -250,13 +290,16 @@ for (const levels of [3, 4]) {
     for (const level of range(leafLevel, levels)) {
       s1(`invalid (00) at level ${level}`, leafLevel, at("not-present", level), { clear: { [level]: 3n } });
       s1(`invalid (10) at level ${level}, every other bit set`, leafLevel, at("not-present", level), {
-        clear: { [level]: 1n }, set: { [level]: ALL & ~1n },
+        clear: { [level]: 1n },
+        set: { [level]: ALL & ~1n },
       });
       if (level === 4 || level === 1) {
         s1(`no block exists at level ${level}`, leafLevel, at("not-present", level), { clear: { [level]: 2n } });
       }
       for (const bit of range(44, 47)) {
-        s1(`address bit ${bit} of 44 at level ${level}`, leafLevel, at("output-range", level), { set: { [level]: b(bit) } });
+        s1(`address bit ${bit} of 44 at level ${level}`, leafLevel, at("output-range", level), {
+          set: { [level]: b(bit) },
+        });
       }
       for (const bit of [48, 49, 50, 51]) {
         s1(`RES0 bit ${bit} at level ${level} does not fault`, leafLevel, null, { set: { [level]: b(bit) } });
@@ -264,23 +307,40 @@ for (const levels of [3, 4]) {
       if (level > leafLevel) {
         const above = (bits: bigint): Partial<Case> => ({ set: { [level]: bits } });
         s1(`APTable[0] at level ${level}, unprivileged`, leafLevel, at("no-user", leafLevel), above(AP_TABLE0));
-        s1(`APTable[0] at level ${level}, privileged`, leafLevel, null, { ...above(AP_TABLE0), access: PRIVILEGED_WRITE });
+        s1(`APTable[0] at level ${level}, privileged`, leafLevel, null, {
+          ...above(AP_TABLE0),
+          access: PRIVILEGED_WRITE,
+        });
         s1(`APTable[1] at level ${level}, read`, leafLevel, null, above(AP_TABLE1));
-        s1(`APTable[1] at level ${level}, write`, leafLevel, at("no-write", leafLevel), { ...above(AP_TABLE1), access: WRITE });
+        s1(`APTable[1] at level ${level}, write`, leafLevel, at("no-write", leafLevel), {
+          ...above(AP_TABLE1),
+          access: WRITE,
+        });
         s1(`APTable[1] at level ${level}, privileged write`, leafLevel, at("no-write", leafLevel), {
-          ...above(AP_TABLE1), access: PRIVILEGED_WRITE,
+          ...above(AP_TABLE1),
+          access: PRIVILEGED_WRITE,
         });
         s1(`APTable at level ${level}, HAD`, leafLevel, null, {
-          ...above(AP_TABLE0 | AP_TABLE1), access: WRITE, flags: HIERARCHICAL_DISABLE,
+          ...above(AP_TABLE0 | AP_TABLE1),
+          access: WRITE,
+          flags: HIERARCHICAL_DISABLE,
         });
-        s1(`UXNTable at level ${level}, fetch`, leafLevel, at("no-execute", leafLevel), { ...above(UXN_TABLE), access: EXECUTE });
+        s1(`UXNTable at level ${level}, fetch`, leafLevel, at("no-execute", leafLevel), {
+          ...above(UXN_TABLE),
+          access: EXECUTE,
+        });
         s1(`UXNTable at level ${level}, read`, leafLevel, null, above(UXN_TABLE));
         s1(`PXNTable at level ${level}, fetch`, leafLevel, null, { ...above(PXN_TABLE), access: EXECUTE });
         s1(`PXNTable at level ${level}, privileged fetch`, leafLevel, at("no-execute", leafLevel), {
-          ...above(PXN_TABLE), clear: leaf(AP1), access: PRIVILEGED_EXECUTE,
+          ...above(PXN_TABLE),
+          clear: leaf(AP1),
+          access: PRIVILEGED_EXECUTE,
         });
         s1(`XNTable at level ${level}, HAD`, leafLevel, null, {
-          ...above(UXN_TABLE | PXN_TABLE), clear: leaf(AP1), access: PRIVILEGED_EXECUTE, flags: HIERARCHICAL_DISABLE,
+          ...above(UXN_TABLE | PXN_TABLE),
+          clear: leaf(AP1),
+          access: PRIVILEGED_EXECUTE,
+          flags: HIERARCHICAL_DISABLE,
         });
         s1(`NSTable and software bits at level ${level}`, leafLevel, null, above(b(63) | b(55) | b(58) | b(10) | b(2)));
       }
@@ -291,14 +351,18 @@ for (const levels of [3, 4]) {
     s1("AF clear", leafLevel, at("access-flag", leafLevel), { clear: leaf(AF) });
     s1("AF clear, AFFD", leafLevel, null, { clear: leaf(AF), flags: ACCESS_FLAG_DISABLE, access: WRITE });
     s1("the output range goes before the access flag", leafLevel, at("output-range", leafLevel), {
-      clear: leaf(AF), set: leaf(b(45)),
+      clear: leaf(AF),
+      set: leaf(b(45)),
     });
     s1("the access flag goes before permissions", leafLevel, at("access-flag", leafLevel), { clear: leaf(AF | AP1) });
     s1("AP[1] = 0, unprivileged", leafLevel, at("no-user", leafLevel), { clear: leaf(AP1) });
     s1("AP[1] = 0, privileged", leafLevel, null, { clear: leaf(AP1), access: PRIVILEGED_WRITE });
     s1("AP[2] = 1, read", leafLevel, null, { set: leaf(AP2) });
     s1("AP[2] = 1, write", leafLevel, at("no-write", leafLevel), { set: leaf(AP2), access: WRITE });
-    s1("AP[2] = 1, privileged write", leafLevel, at("no-write", leafLevel), { set: leaf(AP2), access: PRIVILEGED_WRITE });
+    s1("AP[2] = 1, privileged write", leafLevel, at("no-write", leafLevel), {
+      set: leaf(AP2),
+      access: PRIVILEGED_WRITE,
+    });
     s1("fetch from what unprivileged software may write", leafLevel, null, { access: EXECUTE });
     s1("privileged fetch from what unprivileged software may write", leafLevel, at("no-execute", leafLevel), {
       access: PRIVILEGED_EXECUTE,
@@ -308,11 +372,14 @@ for (const levels of [3, 4]) {
     s1("UXN, read", leafLevel, null, { set: leaf(UXN) });
     s1("UXN, privileged fetch", leafLevel, null, { set: leaf(UXN), clear: leaf(AP1), access: PRIVILEGED_EXECUTE });
     s1("PXN, privileged fetch", leafLevel, at("no-execute", leafLevel), {
-      set: leaf(PXN), clear: leaf(AP1), access: PRIVILEGED_EXECUTE,
+      set: leaf(PXN),
+      clear: leaf(AP1),
+      access: PRIVILEGED_EXECUTE,
     });
     s1("PXN, fetch", leafLevel, null, { set: leaf(PXN), access: EXECUTE });
     s1("unprivileged fetch from privileged memory", leafLevel, at("no-user", leafLevel), {
-      clear: leaf(AP1), access: EXECUTE,
+      clear: leaf(AP1),
+      access: EXECUTE,
     });
   }
   s1("leaf sizes are not the hardware's to restrict: 1 GiB", 3, null, { pageSizes: coverage(1) });
@@ -342,7 +409,12 @@ describe.each(FULL_CONFIGURATIONS)("$title: tables that cannot be read", (config
     path.table.release();
     const table = engine.createTable(format.name, { levels, root: physicalOf(nowhere) });
     expect(table.walk(iovaOf(0x3008n))).toEqual({
-      ok: false, check: "root-access", level: levels, entryAddress: nowhere, entry: 0n, entriesRead: 0,
+      ok: false,
+      check: "root-access",
+      level: levels,
+      entryAddress: nowhere,
+      entry: 0n,
+      entriesRead: 0,
     });
     expect(table.iovaToPhys(iovaOf(0x3008n))).toBeNull();
     expect(table.counters.entriesRead).toBe(0);

@@ -1,0 +1,171 @@
+import { stat } from "node:fs/promises";
+import { SingleBar } from "cli-progress";
+import { type Command, InvalidArgumentError, Option } from "commander";
+import type { FormatDescription } from "../engine/formats.js";
+import { loadEngine, loadModule } from "../engine/load.js";
+import { compareTrace } from "../replay/compare.js";
+import {
+  type ComparisonInputs,
+  comparisonCsv,
+  comparisonJson,
+  comparisonText,
+  warnings,
+} from "../report/comparison.js";
+import { findStrategy, strategies } from "../strategies/strategies.js";
+import { openTrace } from "../trace/open.js";
+import { version } from "./version.js";
+
+interface CompareFlags {
+  readonly format: string;
+  readonly levels?: number;
+  readonly strategy?: readonly string[];
+  readonly device?: string;
+  readonly from?: number;
+  readonly to?: number;
+  readonly reclaim: "covered" | "empty";
+  readonly strict?: boolean;
+  readonly json?: boolean;
+  readonly csv?: boolean;
+  readonly timing?: boolean;
+}
+
+function seconds(text: string): number {
+  const value = Number(text);
+  if (text.trim() === "" || !Number.isFinite(value) || value < 0)
+    throw new InvalidArgumentError("not a time in seconds");
+  return value;
+}
+
+function wholeNumber(text: string): number {
+  if (!/^\d+$/.test(text)) throw new InvalidArgumentError("not a whole number");
+  return Number(text);
+}
+
+/** A PCI address as dma events print it: the domain is 0000 unless given. */
+function pciDevice(text: string): string {
+  const found = /^(?:([0-9a-f]{4,}):)?([0-9a-f]{2}:[0-1][0-9a-f]\.[0-7])$/i.exec(text);
+  if (!found) throw new InvalidArgumentError("not a PCI device (BB:DD.F, or DDDD:BB:DD.F)");
+  return `${found[1] ?? "0000"}:${found[2]}`.toLowerCase();
+}
+
+function list(text: string): string[] {
+  return text.split(",").filter((name) => name !== "");
+}
+
+export function addCompare(program: Command, formats: readonly FormatDescription[]): void {
+  program
+    .command("compare")
+    .summary("replay a trace's mappings under several IOVA strategies, side by side")
+    .description(
+      "Replays the mappings of a recorded trace (their sizes, physical layout and lifetimes) under each IOVA strategy " +
+        "and prints what each does to the IOMMU's tables.",
+    )
+    .argument("<trace>", 'text of tracefs, trace-cmd report or perf script, plain or gzip; "-" reads standard input')
+    .option("--format <name>", "page-table format", "vtdss")
+    .option("--levels <n>", "levels of the tables (default: 4)", wholeNumber)
+    .option("--strategy <a,b,c>", "strategies to compare (default: all)", list)
+    .option("--device <BB:DD.F>", "device that owns the mappings which no dma event names", pciDevice)
+    .option("--from <seconds>", "begin at this time of the trace's clock", seconds)
+    .option("--to <seconds>", "end before this time", seconds)
+    .addOption(
+      new Option("--reclaim <policy>", "table pages that an unmap frees: those it covers whole, or all it empties")
+        .choices(["covered", "empty"])
+        .default("covered"),
+    )
+    .option("--strict", "stop at the first malformed line")
+    .addOption(new Option("--json", "print one JSON document").conflicts("csv"))
+    .option("--csv", "print CSV, one row a strategy")
+    .option("--timing", "print on stderr how long splitting, reading and replaying took")
+    .addHelpText(
+      "after",
+      [
+        "",
+        "Strategies:",
+        ...strategies.map(({ name, summary }) => `  ${name.padEnd(14)}${summary}`),
+        "",
+        "Formats:",
+        ...formats.map(({ name, title }) => `  ${name.padEnd(14)}${title}`),
+        "",
+        "Example:",
+        "  iommu-lab compare trace.gz --strategy as-recorded,pa-congruent --device 01:00.0",
+      ].join("\n"),
+    )
+    .action(compare);
+}
+
+async function compare(trace: string, flags: CompareFlags): Promise<void> {
+  const chosen = flags.strategy === undefined ? strategies : flags.strategy.map(findStrategy);
+  const engine = await loadEngine();
+  const format = engine.format(flags.format);
+  const levels = flags.levels ?? Math.min(4, format.maxLevels);
+  const inputs: ComparisonInputs = {
+    trace,
+    strategies: chosen.map(({ name }) => name),
+    format: format.name,
+    levels,
+    reclaim: flags.reclaim,
+    device: flags.device ?? null,
+    from: flags.from ?? null,
+    to: flags.to ?? null,
+  };
+  const progress = await progressBar(trace);
+  let comparison: Awaited<ReturnType<typeof compareTrace>>;
+  try {
+    comparison = await compareTrace(await loadModule(), openTrace(trace), {
+      strategies: chosen,
+      format: format.name,
+      levels,
+      reclaim: flags.reclaim,
+      timing: flags.timing ?? false,
+      strict: flags.strict ?? false,
+      ...(flags.device === undefined ? {} : { device: flags.device }),
+      ...(flags.from === undefined ? {} : { from: flags.from }),
+      ...(flags.to === undefined ? {} : { to: flags.to }),
+      onProgress: (bytes) => progress?.update(Math.round(bytes / 1e6)),
+    });
+  } finally {
+    progress?.stop();
+  }
+
+  if (flags.json) process.stdout.write(comparisonJson(version, inputs, comparison));
+  else if (flags.csv) process.stdout.write(comparisonCsv(comparison));
+  else process.stdout.write(`${comparisonText(inputs, comparison)}\n`);
+
+  for (const line of warnings(comparison)) process.stderr.write(`iommu-lab: ${line}\n`);
+  if (comparison.timing) {
+    const { split, read, replay } = comparison.timing;
+    process.stderr.write(
+      `iommu-lab: splitting into lines ${split.toFixed(1)} ms, reading ${read.toFixed(1)} ms ` +
+        `(${(read / split).toFixed(2)} times splitting), replaying one strategy ${replay.toFixed(1)} ms ` +
+        `(${(replay / read).toFixed(2)} of reading)\n`,
+    );
+  }
+  if (comparison.incomplete !== null) {
+    process.stderr.write(`iommu-lab: ${comparison.incomplete}; the figures are of what came before\n`);
+    process.exitCode = 2;
+  }
+}
+
+/** A progress bar on stderr when that is a terminal. Compressed files tell only how much text came out of them so far. */
+async function progressBar(trace: string): Promise<SingleBar | null> {
+  if (!process.stderr.isTTY) return null;
+  const size =
+    trace === "-"
+      ? 0
+      : await stat(trace).then(
+          ({ size }) => size,
+          () => 0,
+        );
+  const compressed = trace.endsWith(".gz");
+  const bar = new SingleBar({
+    format:
+      compressed || size === 0
+        ? "reading {value} MB, {duration_formatted}"
+        : "reading [{bar}] {percentage} %, {eta_formatted} to go",
+    stream: process.stderr,
+    clearOnComplete: true,
+    hideCursor: true,
+  });
+  bar.start(Math.max(1, Math.round(size / 1e6)), 0);
+  return bar;
+}

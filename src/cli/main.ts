@@ -1,0 +1,32 @@
+#!/usr/bin/env node
+import { Command } from "commander";
+import { IommuError } from "../engine/errors.js";
+import { loadEngine } from "../engine/load.js";
+import { TraceError } from "../trace/errors.js";
+import { addCompare } from "./compare.js";
+import { addExperiment } from "./experiment.js";
+import { version } from "./version.js";
+
+const program = new Command("iommu-lab")
+  .description("What each choice of DMA address does to IOMMU page tables, counted on real traces")
+  .version(version)
+  .showHelpAfterError("(--help shows how it is used)")
+  .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, "iommu-lab: ")) })
+  .exitOverride((error) => {
+    // Help and --version end well; a command line that cannot be understood could not be run.
+    process.exit(error.exitCode === 0 ? 0 : 2);
+  });
+
+addCompare(program, (await loadEngine()).formats);
+addExperiment(program);
+
+// A reader that closes the pipe early (head) is no failure.
+process.stdout.on("error", (error: NodeJS.ErrnoException) => process.exit(error.code === "EPIPE" ? 0 : 2));
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  if (!(error instanceof IommuError || error instanceof TraceError || error instanceof RangeError)) throw error;
+  process.stderr.write(`iommu-lab: ${error.message}\n`);
+  process.exitCode = 2;
+}

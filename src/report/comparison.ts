@@ -1,0 +1,223 @@
+import { stringify } from "csv-stringify/sync";
+import type { Comparison, StrategyResult } from "../replay/compare.js";
+import { plainTable } from "./table.js";
+import { bytes, grouped, significant, sizeName } from "./units.js";
+
+/** What was asked, as it stands at the head of every report. */
+export interface ComparisonInputs {
+  readonly trace: string;
+  readonly strategies: readonly string[];
+  readonly format: string;
+  readonly levels: number;
+  readonly reclaim: string;
+  readonly device: string | null;
+  readonly from: number | null;
+  readonly to: number | null;
+}
+
+/**
+ * The strategy that serves the IOMMU best: the fewest leaves over all mappings, then the smallest tables, then the
+ * smallest span. `as-recorded` is what it is measured against; `identity` gives up isolation and is no candidate, nor is
+ * one that failed where another did not. Null when nothing was mapped.
+ */
+export function bestStrategy(results: readonly StrategyResult[]): StrategyResult | null {
+  const candidates = results.filter(({ strategy }) => strategy.rule.source === "allocate");
+  const order = ({ figures }: StrategyResult): readonly number[] => [
+    figures.failed,
+    figures.leavesUsed,
+    figures.tableBytesPeak,
+    figures.spanPeak,
+  ];
+  let best: StrategyResult | null = null;
+  for (const candidate of candidates) {
+    if (candidate.figures.mappings === 0) continue;
+    const mine = order(candidate);
+    const theirs = best === null ? null : order(best);
+    const differs = theirs === null ? 0 : mine.findIndex((value, index) => value !== theirs[index]);
+    if (theirs === null || (differs >= 0 && mine[differs] < theirs[differs])) best = candidate;
+  }
+  return best;
+}
+
+function change(before: number, after: number): string {
+  if (before === after) return "as many";
+  const percent = before === 0 ? Number.POSITIVE_INFINITY : (100 * Math.abs(after - before)) / before;
+  return `${Number.isFinite(percent) ? significant(percent) : "∞"} % ${after < before ? "fewer" : "more"}`;
+}
+
+/** One sentence: what the best strategy changes, against `as-recorded` where it was compared. */
+export function verdict(results: readonly StrategyResult[]): string {
+  const best = bestStrategy(results);
+  if (best === null) return "Nothing was mapped that a strategy could place.";
+  const { figures, strategy } = best;
+  const recorded = results.find((result) => result.strategy.rule.source === "recorded")?.figures;
+  if (!recorded) {
+    return (
+      `${strategy.name} needs the fewest entries of these: ${grouped(figures.leavesUsed)} for ` +
+      `${grouped(figures.mappings)} mappings, tidiness ${figures.tidiness.toFixed(2)}.`
+    );
+  }
+  if (figures.leavesUsed >= recorded.leavesUsed) {
+    const attainable = recorded.leavesUsed === recorded.leavesAttainable ? " (no IOVA could need fewer)" : "";
+    return (
+      `No strategy saves entries here: ${strategy.name} needs ${grouped(figures.leavesUsed)} for all mappings, ` +
+      `${grouped(recorded.leavesUsed)} were recorded${attainable}; ` +
+      `it spans ${bytes(figures.spanPeak)} of IOVA space instead of ${bytes(recorded.spanPeak)}.`
+    );
+  }
+  return (
+    `${strategy.name} is best: ${grouped(figures.leavesUsed)} entries for all mappings instead of ` +
+    `${grouped(recorded.leavesUsed)} as recorded (${change(recorded.leavesUsed, figures.leavesUsed)}), at most ` +
+    `${bytes(figures.tableBytesPeak)} of tables instead of ${bytes(recorded.tableBytesPeak)}, tidiness ` +
+    `${figures.tidiness.toFixed(2)} instead of ${recorded.tidiness.toFixed(2)}.`
+  );
+}
+
+/** What a reader of the figures should know about the trace, a line each. */
+export function warnings({ statistics }: Comparison): string[] {
+  const lines: string[] = [];
+  const { entries } = statistics;
+  if (statistics.lostEvents > 0 || statistics.lostPlaces > 0) {
+    const known = entries ? ` (${grouped(entries.inBuffer)} of ${grouped(entries.written)} are in the buffer)` : "";
+    lines.push(`${grouped(statistics.lostEvents)} events were lost${known}: figures are of what is left`);
+  }
+  if (statistics.unmapsOfUnknown > 0) {
+    lines.push(`${grouped(statistics.unmapsOfUnknown)} unmaps of what was mapped before the recording began`);
+  }
+  if (statistics.unnamedDomains > 0) {
+    lines.push(`${grouped(statistics.unnamedDomains)} more unnamed domains, for unnamed maps that overlap live ones`);
+  }
+  if (statistics.conflicts > 0) {
+    lines.push(`${grouped(statistics.conflicts)} maps of what was mapped already: the older mapping is taken as ended`);
+    for (const conflict of statistics.firstConflicts.slice(0, 3)) lines.push(`  line ${conflict.line}`);
+  }
+  if (statistics.forcedDecisions > 0) {
+    lines.push(
+      `${grouped(statistics.forcedDecisions)} runs of unnamed maps taken as one mapping each, nothing unmapped them`,
+    );
+  }
+  if (statistics.malformed > 0) {
+    lines.push(`${grouped(statistics.malformed)} malformed lines`);
+    for (const { line, reason, text } of statistics.firstMalformed.slice(0, 5)) {
+      lines.push(`  line ${line}: ${reason}: ${text.length > 80 ? `${text.slice(0, 77)}...` : text}`);
+    }
+  }
+  return lines;
+}
+
+/** The comparison as an aligned table of at most 100 columns, with what it is of and its verdict. */
+export function comparisonText(inputs: ComparisonInputs, comparison: Comparison): string {
+  const { statistics, results, domains } = comparison;
+  const sizes = results[0]?.figures.leaves.map(({ size }) => size) ?? [];
+  // A leaf size that nobody used is not worth two columns.
+  const shown = sizes.filter(
+    (_, index) => index === sizes.length - 1 || results.some(({ figures }) => figures.leaves[index].peak > 0),
+  );
+  const head = [
+    "strategy",
+    ...shown.map((size) => `${sizeName(size)} mean/peak`),
+    "tidy",
+    "tables",
+    "writes",
+    "span",
+    "fragm.",
+    "failed",
+  ];
+  const rows = results.map(({ strategy, figures }) => [
+    strategy.name,
+    ...figures.leaves
+      .filter(({ size }) => shown.includes(size))
+      .map(({ mean, peak }) => `${significant(mean)}/${peak}`),
+    figures.tidiness.toFixed(3),
+    bytes(figures.tableBytesPeak),
+    significant(figures.entriesWrittenPerMapping),
+    bytes(figures.spanPeak),
+    figures.fragmentationMean.toFixed(3),
+    String(figures.failed),
+  ]);
+  const names = domains.map((domain) => domain.name).join(", ");
+  const attainable = results[0]?.figures.attainableTidiness ?? 1;
+  return [
+    ...wrap(
+      `${inputs.trace}: ${grouped(statistics.allocations)} mappings in ${grouped(statistics.maps)} pieces, ` +
+        `${grouped(statistics.mappedPages)} pages, ${statistics.domains} domains`,
+      100,
+    ),
+    ...(names === "" ? [] : wrap(`domains: ${names}`, 100)),
+    `tables: ${inputs.format}, ${inputs.levels} levels; attainable tidiness ${attainable.toFixed(3)}`,
+    "",
+    plainTable(head, rows),
+    "",
+    ...wrap(
+      "Leaves by size: mean over operations / peak. tidy: fewest leaves possible / leaves used. tables: bytes at their " +
+        "peak. writes: entries written per mapping. span: widest IOVA space. fragm.: mean fragmentation.",
+      100,
+    ),
+    "",
+    ...wrap(verdict(results), 100),
+  ].join("\n");
+}
+
+function wrap(text: string, width: number): string[] {
+  const lines: string[] = [];
+  let line = "";
+  for (const word of text.split(" ")) {
+    if (line !== "" && line.length + word.length + 1 > width) {
+      lines.push(line);
+      line = "";
+    }
+    line += line === "" ? word : ` ${word}`;
+  }
+  return [...lines, line];
+}
+
+/**
+ * The comparison as one JSON document: command, version and inputs first, no time of day, sizes in bytes. Keys are
+ * stable; the README documents them.
+ */
+export function comparisonJson(version: string, inputs: ComparisonInputs, comparison: Comparison): string {
+  const { statistics, domains, results } = comparison;
+  const best = bestStrategy(results);
+  const document = {
+    command: "compare",
+    version,
+    inputs,
+    trace: {
+      lines: statistics.lines,
+      bytes: statistics.bytes,
+      events: statistics.events,
+      maps: statistics.maps,
+      unmaps: statistics.unmaps,
+      mappedPages: statistics.mappedPages,
+      allocations: statistics.allocations,
+      operations: statistics.operations,
+      domains: domains.map(({ name, device }) => ({ name, device })),
+      unnamedDomainsByOverlap: statistics.unnamedDomains,
+      unmapsOfUnknown: statistics.unmapsOfUnknown,
+      lostEvents: statistics.lostEvents,
+      conflicts: statistics.conflicts,
+      forcedDecisions: statistics.forcedDecisions,
+      malformed: statistics.malformed,
+      firstMalformed: statistics.firstMalformed,
+      liveAtEnd: statistics.liveAtEnd,
+      incomplete: comparison.incomplete,
+    },
+    strategies: results.map(({ strategy, figures }) => ({ name: strategy.name, ...figures })),
+    best: { name: best?.strategy.name ?? null, sentence: verdict(results) },
+  };
+  return `${JSON.stringify(document, null, 2)}\n`;
+}
+
+/** The comparison as CSV (RFC 4180), one row a strategy. */
+export function comparisonCsv(comparison: Comparison): string {
+  const rows = comparison.results.map(({ strategy, figures }) => {
+    const { leaves, ...rest } = figures;
+    const bySize = leaves.flatMap(({ size, mean, peak, atEnd }) => [
+      [`leaves${sizeName(size)}Mean`, mean],
+      [`leaves${sizeName(size)}Peak`, peak],
+      [`leaves${sizeName(size)}AtEnd`, atEnd],
+    ]);
+    return { strategy: strategy.name, ...Object.fromEntries(bySize), ...rest };
+  });
+  return stringify(rows, { header: true });
+}

@@ -1,0 +1,22 @@
+import Table from "cli-table3";
+
+/** Lines of a plain table: the first `words` columns to the left, numbers to the right, two spaces between, no rules. */
+export function plainTable(head: readonly string[], rows: readonly (readonly string[])[], words = 1): string {
+  const nothing = Object.fromEntries(
+    ["top", "bottom", "left", "right", "mid"].flatMap((side) =>
+      ["", "-mid", "-left", "-right"].map((part) => [`${side}${part}`, ""]),
+    ),
+  );
+  const table = new Table({
+    head: [...head],
+    chars: { ...nothing, middle: "  " },
+    style: { "padding-left": 0, "padding-right": 0, head: [], border: [] },
+    colAligns: head.map((_, column) => (column < words ? "left" : "right")),
+  });
+  for (const row of rows) table.push([...row]);
+  return table
+    .toString()
+    .split("\n")
+    .map((line) => line.trimEnd())
+    .join("\n");
+}
