@@ -7,6 +7,7 @@ export {
   arenaPagesLive,
   physicalAllocatePage,
   physicalArenaBase,
+  physicalCheckLoad,
   physicalDeclareRam,
   physicalFreePage,
   physicalLastStatus,

@@ -55,7 +55,7 @@ export const STATUS_SPACE_EXHAUSTED = 10;
 export const STATUS_NOT_ALLOCATED = 11;
 /** The request itself makes no sense (unknown format, impossible number of levels, alignment not a power of two). */
 export const STATUS_INVALID = 12;
-/** A frame or range of RAM would overlap the window that the table arena grows into. */
+/** A frame would lie in the window that the table arena grows into. */
 export const STATUS_ARENA_CONFLICT = 13;
 
 // ---- Permissions of a mapping and kinds of access, as bits. ----
@@ -120,7 +120,7 @@ export const CHANGE_BATCH_IOVA = 8;
 export const CHANGE_BATCH_PHYSICAL = 12;
 /** Linear address of u64[]: lengths in bytes in; bytes really mapped or unmapped out. */
 export const CHANGE_BATCH_LENGTH = 16;
-/** Linear address of u32[]: status out, in bits 7:0; of an unmap also the number of table pages freed, bits 31:8. */
+/** Linear address of u32[]: status out, in bits 7:0; in bits 31:8 the number of table pages freed. */
 export const CHANGE_BATCH_STATUS = 20;
 
 // ---- One table (assembly/table/table.ts), offsets in bytes. Arrays are indexed by level, 1 = last table. ----
@@ -148,7 +148,7 @@ export const TABLE_WHERE = 216;
 export const TABLE_WHAT = 224;
 /** u32[6]: leaves that the last unmap removed. */
 export const TABLE_REMOVED = 232;
-/** u32[6]: table pages that the last unmap freed, by the level of the table. */
+/** u32[6]: table pages that the last unmap freed, by the level of the table; [0]: all that the last map or unmap freed. */
 export const TABLE_FREED = 256;
 
 /** Flags of unmap: free every table page that became empty, not only those the call covers whole. */

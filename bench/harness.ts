@@ -38,6 +38,8 @@ export interface Comparison {
   readonly target?: number;
   /** Time of the rival / time of the subject: above 1 the subject is faster. */
   readonly ratio: Quartiles;
+  /** The same of the least time of either, which a busy machine disturbs least. */
+  readonly ratioOfBest: number;
   readonly rounds: number;
   /** How the better of several builds of the rival was compiled. */
   readonly build?: string;
@@ -56,8 +58,8 @@ export class Mismatch extends Error {
   override readonly name = "Mismatch";
 }
 
-/** Milliseconds that one contender runs in one round. */
-const ROUND_MILLISECONDS = 20;
+/** Milliseconds that one contender runs in one round: short, so that few rounds are interrupted on a busy machine. */
+const ROUND_MILLISECONDS = 5;
 /** The baseline tier of V8 is about half as fast as the optimised code that replaces it after a while. */
 const WARM_UP_MILLISECONDS = 150;
 
@@ -170,6 +172,10 @@ export async function runCase(bench: BenchCase, peers: readonly NativePeer[], ro
   return summarise(bench, contenders);
 }
 
+function best(times: readonly number[]): number {
+  return Math.min(...times.filter((time) => !Number.isNaN(time)));
+}
+
 function summarise(bench: BenchCase, [subject, ...others]: readonly Contender[]): CaseResult {
   const comparisons: Comparison[] = [];
   for (const label of new Set(others.map((contender) => contender.label))) {
@@ -181,11 +187,12 @@ function summarise(bench: BenchCase, [subject, ...others]: readonly Contender[])
         label,
         ...(target === undefined ? {} : { target }),
         ratio: quartiles(ratios),
+        ratioOfBest: best(times) / best(subject.times),
         rounds: ratios.length,
         ...(build === undefined ? {} : { build }),
       };
     });
-    comparisons.push(compared.reduce((best, next) => (next.ratio.median < best.ratio.median ? next : best)));
+    comparisons.push(compared.reduce((one, other) => (other.ratio.median < one.ratio.median ? other : one)));
   }
   const own = quartiles(subject.times);
   return { name: bench.name, title: bench.title, spread: (own.upper - own.lower) / own.median, comparisons };

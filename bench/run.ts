@@ -11,11 +11,11 @@ import { parseArgs } from "node:util";
 import Table from "cli-table3";
 import { benchCases } from "./cases.js";
 import { type CaseResult, type Comparison, runCase } from "./harness.js";
-import { type NativePeer, startNativePeers } from "./native.js";
+import { startNativePeers } from "./native.js";
 
 /** This file runs as build/bench/bench/run.js. */
 const ROOT = fileURLToPath(new URL("../../../", import.meta.url));
-const DEFAULT_ROUNDS = 41;
+const DEFAULT_ROUNDS = 121;
 
 function digits(ratio: number): string {
   return ratio < 10 ? ratio.toFixed(2) : ratio.toFixed(0);
@@ -23,8 +23,8 @@ function digits(ratio: number): string {
 
 function cell(comparison: Comparison | undefined): string {
   if (!comparison) return "";
-  const { ratio, target } = comparison;
-  const quartiles = `${digits(ratio.median)} (${digits(ratio.lower)}–${digits(ratio.upper)})`;
+  const { ratio, ratioOfBest, target } = comparison;
+  const quartiles = `${digits(ratio.median)} (${digits(ratio.lower)}–${digits(ratio.upper)}; ${digits(ratioOfBest)})`;
   if (target === undefined) return quartiles;
   return `${quartiles} ${ratio.median >= target ? "≥" : "below"} ${target}`;
 }
@@ -42,7 +42,7 @@ function print(results: readonly CaseResult[]): void {
   process.stdout.write(`${table}\n`);
   for (const { name, title } of results) process.stdout.write(`  ${name}: ${title}\n`);
   process.stdout.write(
-    "Ratios of times in the same round: median (quartiles), and the target where there is one. Above 1 ours is faster.\n" +
+    "Ratios of times in the same round: median (quartiles; ratio of the least times), target. Above 1 ours is faster.\n" +
       "C: a plain loop, the better of -O2 and -O3. Spread: interquartile range of our own times over their median.\n",
   );
 }
@@ -65,7 +65,7 @@ async function main(): Promise<void> {
     throw new Error(`--only ${only?.join(", ")}: the cases are ${all.map(({ name }) => name).join(", ")}`);
   }
 
-  const peers: NativePeer[] = startNativePeers(path.join(ROOT, "bench/peers"), path.join(ROOT, "build/peers"));
+  const peers = startNativePeers(path.join(ROOT, "bench/peers"), path.join(ROOT, "build/peers"));
   try {
     const results: CaseResult[] = [];
     for (const [i, bench] of chosen.entries()) {

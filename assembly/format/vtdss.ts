@@ -20,6 +20,8 @@ const R: u64 = 1 << 0;
 const W: u64 = 1 << 1;
 const PS: u64 = 1 << 7;
 const SNP: u64 = 1 << 11;
+/** IW, and reserved as long as RTADDR.SSIRWE does not exist or is 0 (section 9.8; TM of a leaf in older revisions). */
+const IW: u64 = 1 << 62;
 const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 
 /** Table flag: ECAP.SC, snoop control; without it bit 11 of a leaf is reserved. */
@@ -67,15 +69,15 @@ export class VtdSecondStage {
   // @ts-ignore: decorator
   @inline leafAddress(entry: u64, size: u64): u64 { return entry & ADDRESS & ~(size - 1); }
 
-  /** Bits above the host address width, PS at levels 4 and 5, bit 11 (section 3.7: evaluated when R or W is set). */
+  /** Bits above the host address width, PS at levels 4 and 5, bits 11 and 62 (section 3.7: only where R or W is set). */
   // @ts-ignore: decorator
   @inline reservedInTable(table: usize, level: u32): u64 {
-    return this.aboveWidth(table) | SNP | (level >= 4 ? PS : 0);
+    return this.aboveWidth(table) | SNP | IW | (level >= 4 ? PS : 0);
   }
   // @ts-ignore: decorator
   @inline reservedInLeaf(table: usize, level: u32, size: u64, allowed: bool): u64 {
     const snoop = load<u32>(table, TABLE_FLAGS) & FLAG_SNOOP_CONTROL ? 0 : SNP;
-    return this.aboveWidth(table) | snoop | (allowed ? 0 : PS) | ((size - 1) & ADDRESS);
+    return this.aboveWidth(table) | snoop | IW | (allowed ? 0 : PS) | ((size - 1) & ADDRESS);
   }
   // @ts-ignore: decorator
   @inline aboveWidth(table: usize): u64 { return ADDRESS & ~load<u64>(table, TABLE_OUTPUT_LAST); }

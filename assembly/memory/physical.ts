@@ -268,6 +268,13 @@ export function physicalLoadFrame(address: u64): usize {
   return frame;
 }
 
+/** Whether all of [first, last] may be loaded: within 52 bits, and not where the arena grows into. A status. */
+export function physicalCheckLoad(first: u64, last: u64): i32 {
+  if (last < first || last >> PHYSICAL_BITS) return STATUS_BUS_ERROR;
+  const clear = last < arenaBase + <u64>arenaBytes || first >= arenaBase + ARENA_WINDOW;
+  return clear ? STATUS_OK : STATUS_ARENA_CONFLICT;
+}
+
 let lastStatus: i32 = STATUS_OK;
 
 export function physicalLastStatus(): i32 {

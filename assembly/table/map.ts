@@ -27,6 +27,7 @@ import {
   STATUS_PERMISSIONS,
   TABLE_ENTRIES_WRITTEN,
   TABLE_FORMAT,
+  TABLE_FREED,
   TABLE_LEAVES,
   TABLE_LEVELS,
   TABLE_OUTPUT_LAST,
@@ -222,6 +223,7 @@ export function mapRange<F>(table: usize, iova: u64, physical: u64, length: u64,
   const granule = (<u64>1) << <u64>f.granuleShift();
   const last = iova + length - 1;
   store<u64>(table, iova, TABLE_WHERE);
+  store<u32>(table, 0, TABLE_FREED);
   if (((iova | physical | length) & (granule - 1)) != 0 || !length) return STATUS_MISALIGNED;
   // Both ends in range and in the same half: a canonical range must not cross the hole in the middle.
   if (last < iova || !inputInRange<F>(table, iova) || !inputInRange<F>(table, last) || <i64>(iova ^ last) < 0) {
@@ -291,7 +293,7 @@ function mapBatchOf<F>(table: usize, batch: usize): i32 {
       failed++;
       store<u64>(lengths + at, 0);
     }
-    store<u32>(statuses + (<usize>i << 2), status);
+    store<u32>(statuses + (<usize>i << 2), status | (load<u32>(table, TABLE_FREED) << 8));
   }
   return failed;
 }

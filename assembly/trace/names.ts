@@ -94,14 +94,13 @@ export function internName(names: Names, at: usize, length: u32): u32 {
   return findHashed(names, at, length, hash) ? names.last : addName(names, at, length, hash);
 }
 
-// @ts-ignore: decorator
-@inline function findHashed(names: Names, at: usize, length: u32, hash: u32): bool {
+function findHashed(names: Names, at: usize, length: u32, hash: u32): bool {
   const mask = names.slotMask;
   const slots = names.slots;
   let slot = hash & mask;
   for (;;) {
     const id = load<u32>(slots + ((<usize>slot) << 2));
-    if (!id) return false;
+    if (!id) break;
     const entry = names.entries + (<usize>(id - 1)) * ENTRY_BYTES;
     if (
       load<u32>(entry) == hash &&
@@ -113,6 +112,7 @@ export function internName(names: Names, at: usize, length: u32): u32 {
     }
     slot = (slot + 1) & mask;
   }
+  return false;
 }
 
 function addName(names: Names, at: usize, length: u32, hash: u32): u32 {

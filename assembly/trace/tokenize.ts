@@ -61,8 +61,20 @@ import {
   TOKEN_TIME,
   TOKEN_UNMAP,
 } from "../layout";
-import { Names, createNames, freeNames, internName, nameLength, nameText, nameValue, setNameValue } from "./names";
 import {
+  Names,
+  createNames,
+  findName,
+  freeNames,
+  internName,
+  nameLength,
+  nameText,
+  nameValue,
+  repeatsLast,
+  setNameValue,
+} from "./names";
+import {
+  behindLastLineFeed,
   cursor,
   findBracket,
   findLineFeed,
@@ -112,16 +124,22 @@ class Tokenizer {
   skipping: u32;
   events: Names;
   tasks: Names;
-  /** The text before `[CPU]` as it stands, which the lines of one task repeat; the value is the task. */
+  /** The text before the timestamp as it stands, which the lines of one context repeat; the value is the context. */
   prefixes: Names;
   /** Pairs (task, CPU and level). */
   contexts: Names;
   devices: Names;
   scratch: usize;
+  /** Of the last event: length of its prefix, its context, and what the context consists of. */
+  prefixLength: u32;
+  context: u32;
+  task: u32;
+  cpu: u32;
+  level: u32;
 }
 
-const MAP_COLON = pattern("map:");
-const UNMAP_COLON = pattern("unmap:");
+const MAP = pattern("map: ");
+const UNMAP = pattern("unmap: ");
 const IOMMU_IOVA = pattern("IOMMU: iova=0x");
 const TO = pattern(" - 0x");
 const PADDR = pattern(" paddr=0x");
@@ -275,23 +293,21 @@ export function traceTokenize(handle: usize, length: u32, last: bool): u32 {
   const end = begin + <usize>length;
   const tokensBegin = tokenizer.tokens;
   const tokensEnd = tokensBegin + TOKEN_CAPACITY * TOKEN_BYTES;
+  const terminated = behindLastLineFeed(begin, end);
+  // Every line of the loop has a line feed, so that no scan has to look for the end of the text.
+  store<u8>(end, 0x0a);
+  const complete = last ? end : terminated;
   let at = begin;
   let token = tokensBegin;
-  while (at < end && token < tokensEnd) {
-    const lineEnd = findLineFeed(at, end);
-    let unterminated = false;
-    if (lineEnd == end) {
-      if (!last) break;
-      unterminated = true;
-      store<u8>(end, 0x0a);
-    }
+  while (at < complete && token < tokensEnd) {
+    lineScanned = at;
     if (tokenizer.skipping) {
       tokenizer.skipping = 0;
     } else {
       tokenizer.line += 1;
-      if (tokenizeLine(tokenizer, at, lineEnd, token, unterminated)) token += TOKEN_BYTES;
+      if (tokenizeLine(tokenizer, at, end, token, at >= terminated)) token += TOKEN_BYTES;
     }
-    at = lineEnd + 1;
+    at = findLineFeed(lineScanned, end) + 1;
   }
   tokenizer.consumed = <u32>(min(at, end) - begin);
   publishCounts(tokenizer);
@@ -318,21 +334,25 @@ function malformed(tokenizer: Tokenizer, token: usize, begin: usize, end: usize,
   return TOKEN_MALFORMED;
 }
 
-// What readHeader found.
+// What is known of the line that is being read.
+/** How far it has been read: no line feed is before this address. */
+let lineScanned: usize = 0;
 let headerCpu: u32 = 0;
 let headerLevel: u32 = 0;
+/** Where the timestamp begins. */
+let headerStamp: usize = 0;
 let headerTime: f64 = 0;
-let headerEvent: usize = 0;
-let headerEventLength: u32 = 0;
+let headerEvent: i32 = 0;
+let headerPayload: usize = 0;
 
 const HEADER_EVENT: u32 = 0;
 const HEADER_OTHER: u32 = 1;
 const HEADER_NONE: u32 = 2;
 const HEADER_CUT: u32 = 3;
 
-/** Reads `[CPU] [flags] timestamp: [system:]event:` at a `[`. */
+/** Reads `[CPU] [flags]` at a `[`, up to the timestamp. */
 // @ts-ignore: decorator
-@inline function readHeader(bracket: usize): u32 {
+@inline function readContext(bracket: usize): u32 {
   let at = bracket + 1;
   let cpu: u32 = 0;
   while (isDigit(load<u8>(at))) cpu = cpu * 10 + <u32>load<u8>(at++) - 0x30;
@@ -354,6 +374,15 @@ const HEADER_CUT: u32 = 3;
     at = skipSpaces(at);
     if (!isDigit(load<u8>(at))) return HEADER_CUT;
   }
+  headerCpu = cpu;
+  headerLevel = level;
+  headerStamp = at;
+  return HEADER_EVENT;
+}
+
+/** Reads `timestamp: [system:]event:`. */
+// @ts-ignore: decorator
+@inline function readStamp(tokenizer: Tokenizer, at: usize): u32 {
   let time: u64 = 0;
   while (isDigit(load<u8>(at))) time = time * 10 + <u64>load<u8>(at++) - 0x30;
   if (load<u8>(at) == 0x2e) {
@@ -371,7 +400,33 @@ const HEADER_CUT: u32 = 3;
     }
   }
   if (load<u8>(at) != 0x3a) return HEADER_CUT;
-  at = skipSpaces(at + 1);
+  headerTime = <f64>time;
+  return readEvent(tokenizer, skipSpaces(at + 1));
+}
+
+// @ts-ignore: decorator
+@inline function readEvent(tokenizer: Tokenizer, at: usize): u32 {
+  if (matches(at, MAP, 5)) {
+    headerEvent = EVENT_MAP;
+    headerPayload = skipSpaces(at + 4);
+    return HEADER_EVENT;
+  }
+  if (matches(at, UNMAP, 7)) {
+    headerEvent = EVENT_UNMAP;
+    headerPayload = skipSpaces(at + 6);
+    return HEADER_EVENT;
+  }
+  const length = <usize>repeatsLast(tokenizer.events, at);
+  if (length && load<u16>(at + length) == 0x203a) {
+    headerEvent = <i32>tokenizer.events.last;
+    headerPayload = skipSpaces(at + length + 1);
+    return HEADER_EVENT;
+  }
+  return readNewEvent(tokenizer, at);
+}
+
+/** An event that the last line did not have, or has a system before it. */
+function readNewEvent(tokenizer: Tokenizer, at: usize): u32 {
   let name = at;
   for (;;) {
     at = skipName(at);
@@ -381,43 +436,77 @@ const HEADER_CUT: u32 = 3;
     if (isGap(load<u8>(at + 1))) break;
     name = ++at;
   }
-  headerCpu = cpu;
-  headerLevel = level;
-  headerTime = <f64>time;
-  headerEvent = name;
-  headerEventLength = <u32>(at - name);
+  const length = <u32>(at - name);
+  if (tokenizer.events.count >= MOST_EVENTS && length > 16) return HEADER_OTHER;
+  headerEvent = <i32>internName(tokenizer.events, name, length);
+  headerPayload = skipSpaces(at + 1);
   return HEADER_EVENT;
+}
+
+/** The header of a line whose text before the timestamp is that of an earlier event, and so means the same. */
+// @ts-ignore: decorator
+@inline function readKnownHeader(tokenizer: Tokenizer, begin: usize, end: usize): u32 {
+  let length = repeatsLast(tokenizer.prefixes, begin);
+  if (!length) {
+    // The columns of one trace usually have one width.
+    length = tokenizer.prefixLength;
+    if (begin + length >= end || !findName(tokenizer.prefixes, begin, length)) return HEADER_NONE;
+    enterContext(tokenizer);
+  }
+  const stamp = begin + <usize>length;
+  return isDigit(load<u8>(stamp)) ? readStamp(tokenizer, stamp) : HEADER_NONE;
+}
+
+/** Any header: the first `[` that the rest of a header follows. */
+function readHeader(tokenizer: Tokenizer, begin: usize, end: usize): u32 {
+  let found = HEADER_NONE;
+  for (let bracket = findBracket(begin, end); bracket < end; bracket = findBracket(bracket + 1, end)) {
+    let header = readContext(bracket);
+    if (header == HEADER_EVENT) header = readStamp(tokenizer, headerStamp);
+    if (header == HEADER_EVENT) {
+      rememberPrefix(tokenizer, begin, bracket);
+      return header;
+    }
+    if (header == HEADER_OTHER) return header;
+    found = max(found, header);
+  }
+  return found;
+}
+
+function rememberPrefix(tokenizer: Tokenizer, begin: usize, bracket: usize): void {
+  const task = internTask(tokenizer, begin, bracket);
+  store<u32>(tokenizer.scratch, task);
+  store<u32>(tokenizer.scratch, (headerCpu << 3) | headerLevel, 4);
+  const context = internName(tokenizer.contexts, tokenizer.scratch, 8);
+  tokenizer.prefixLength = <u32>(headerStamp - begin);
+  setNameValue(tokenizer.prefixes, internName(tokenizer.prefixes, begin, tokenizer.prefixLength), context);
+  enterContext(tokenizer);
+}
+
+/** Makes the context of the prefix that was found last the current one. */
+function enterContext(tokenizer: Tokenizer): void {
+  const context = nameValue(tokenizer.prefixes, tokenizer.prefixes.last);
+  const parts = nameText(tokenizer.contexts, context);
+  tokenizer.context = context;
+  tokenizer.task = load<u32>(parts);
+  tokenizer.cpu = load<u32>(parts, 4) >> 3;
+  tokenizer.level = load<u32>(parts, 4) & 7;
 }
 
 function tokenizeLine(tokenizer: Tokenizer, begin: usize, end: usize, token: usize, unterminated: bool): i32 {
   if (load<u8>(begin) == 0x23) return tokenizeComment(tokenizer, begin, token);
-  let bracket = findBracket(begin, end);
-  let found = HEADER_NONE;
-  while (bracket < end) {
-    const header = readHeader(bracket);
-    if (header < HEADER_NONE) {
-      found = header;
-      break;
-    }
-    found = max(found, header);
-    bracket = findBracket(bracket + 1, end);
+  let found = readKnownHeader(tokenizer, begin, end);
+  if (found > HEADER_OTHER) {
+    end = findLineFeed(begin, end);
+    lineScanned = end;
+    found = readHeader(tokenizer, begin, end);
+    if (found > HEADER_OTHER) return tokenizeRemark(tokenizer, begin, end, token, found == HEADER_CUT);
   }
-  if (found != HEADER_EVENT) {
-    if (found == HEADER_OTHER) {
-      tokenizer.other += 1;
-      return 0;
-    }
-    return tokenizeRemark(tokenizer, begin, end, token, found == HEADER_CUT);
-  }
-  if (tokenizer.events.count >= MOST_EVENTS && headerEventLength > 16) {
+  if (found == HEADER_OTHER) {
     tokenizer.other += 1;
     return 0;
   }
-  const event = matches(headerEvent, MAP_COLON, 4)
-    ? EVENT_MAP
-    : matches(headerEvent, UNMAP_COLON, 6)
-      ? EVENT_UNMAP
-      : <i32>internName(tokenizer.events, headerEvent, headerEventLength);
+  const event = headerEvent;
   if (event >= EVENT_COUNT) {
     tokenizer.other += 1;
     if (<u32>event < MOST_EVENTS) countEvent(tokenizer, event);
@@ -425,35 +514,31 @@ function tokenizeLine(tokenizer: Tokenizer, begin: usize, end: usize, token: usi
   }
   let kind: i32;
   let reason: u32;
-  const payload = skipSpaces(headerEvent + <usize>headerEventLength + 1);
   if (event == EVENT_MAP) {
     kind = TOKEN_MAP;
-    reason = readMap(payload, token);
+    reason = readMap(headerPayload, token);
   } else if (event == EVENT_UNMAP) {
     kind = TOKEN_UNMAP;
-    reason = readUnmap(payload, token, unterminated);
+    reason = readUnmap(headerPayload, token, unterminated);
   } else {
     kind = event >= EVENT_DMA_FREE ? TOKEN_DMA_UNMAPPING : event > EVENT_DMA_MAP_SG ? TOKEN_DMA_UNMAPPED : TOKEN_DMA_MAP;
     store<u32>(token, 0, TOKEN_DETAIL);
-    reason = readDma(tokenizer, payload, event, token);
+    reason = readDma(tokenizer, headerPayload, event, token);
     // A number that ends where the file ends may have had more digits.
-    if (!reason && unterminated && cursor >= end) reason = REASON_CUT_AT_END;
+    if (!reason && unterminated && load<u8>(lineScanned) == 0x0a && load<u8>(lineScanned - 1) != 0x7d) {
+      reason = REASON_CUT_AT_END;
+    }
   }
-  if (reason) return malformed(tokenizer, token, begin, end, reason);
+  if (reason) return malformed(tokenizer, token, begin, findLineFeed(begin, end), reason);
   countEvent(tokenizer, event);
-  const prefix = internName(tokenizer.prefixes, begin, <u32>(bracket - begin));
-  if (tokenizer.prefixes.fresh) setNameValue(tokenizer.prefixes, prefix, internTask(tokenizer, begin, bracket));
-  const task = nameValue(tokenizer.prefixes, prefix);
-  store<u32>(tokenizer.scratch, task);
-  store<u32>(tokenizer.scratch, (headerCpu << 3) | headerLevel, 4);
   store<u32>(token, kind, TOKEN_KIND);
   store<u32>(token, event, TOKEN_EVENT);
   store<f64>(token, tokenizer.line, TOKEN_LINE);
   store<f64>(token, headerTime, TOKEN_TIME);
-  store<u32>(token, internName(tokenizer.contexts, tokenizer.scratch, 8), TOKEN_CONTEXT);
-  store<u32>(token, task, TOKEN_TASK);
+  store<u32>(token, tokenizer.context, TOKEN_CONTEXT);
+  store<u32>(token, tokenizer.task, TOKEN_TASK);
   const cut = kind <= TOKEN_UNMAP ? 0 : load<u32>(token, TOKEN_DETAIL);
-  store<u32>(token, (headerCpu << DETAIL_CPU_SHIFT) | cut | headerLevel, TOKEN_DETAIL);
+  store<u32>(token, (tokenizer.cpu << DETAIL_CPU_SHIFT) | cut | tokenizer.level, TOKEN_DETAIL);
   // A dma event that failed, or of no bytes, names nothing.
   return kind == TOKEN_DMA_UNMAPPING || kind == TOKEN_UNMAP || load<f64>(token, TOKEN_PAGES) > 0 ? kind : 0;
 }
@@ -594,6 +679,7 @@ function readOddRange(at: usize): u32 {
   if (reason) return reason;
   if (physical & 0xfff) return REASON_NOT_PAGE_ALIGNED;
   if (physical + size < physical) return REASON_OVERFLOW;
+  lineScanned = cursor;
   store<f64>(token, <f64>(<i64>(rangeStart >> 12)), TOKEN_PAGE);
   store<f64>(token, <f64>(<i64>(size >> 12)), TOKEN_PAGES);
   store<f64>(token, <f64>(<i64>(physical >> 12)), TOKEN_PHYSICAL);
@@ -618,6 +704,7 @@ function readOddRange(at: usize): u32 {
   if (unterminated && unmapped != size) return REASON_CUT_AT_END;
   if (unmapped & 0xfff) return REASON_NOT_PAGE_ALIGNED;
   if (rangeStart + unmapped < rangeStart) return REASON_OVERFLOW;
+  lineScanned = cursor;
   store<f64>(token, <f64>(<i64>(rangeStart >> 12)), TOKEN_PAGE);
   store<f64>(token, <f64>(<i64>(unmapped >> 12)), TOKEN_PAGES);
   store<f64>(token, -1, TOKEN_PHYSICAL);
@@ -643,16 +730,23 @@ function storeRange(token: usize, address: u64, size: u64): u32 {
   if (!matches(at, name, length)) return isGap(load<u8>(at)) ? REASON_MISSING_FIELD : REASON_BAD_NUMBER;
   const reason = hexadecimal ? parseHex(at + <usize>length) : parseDecimal(at + <usize>length);
   if (reason) return reason;
+  lineScanned = cursor;
   return isGap(load<u8>(cursor)) ? 0 : REASON_BAD_NUMBER;
 }
 
 /** Payload of a dma event; leaves `cursor` behind the last thing it understood. */
 function readDma(tokenizer: Tokenizer, at: usize, event: i32, token: usize): u32 {
   store<f64>(token, -1, TOKEN_PHYSICAL);
-  const device = at;
-  at = skipWord(at);
-  if (at == device || !matches(at, DIR, 5)) return REASON_MISSING_FIELD;
-  store<u32>(token, internName(tokenizer.devices, device, <u32>(at - device)), TOKEN_DEVICE);
+  const repeated = <usize>repeatsLast(tokenizer.devices, at);
+  if (repeated && matches(at + repeated, DIR, 5)) {
+    at += repeated;
+  } else {
+    const device = at;
+    at = skipWord(at);
+    if (at == device || !matches(at, DIR, 5)) return REASON_MISSING_FIELD;
+    internName(tokenizer.devices, device, <u32>(at - device));
+  }
+  store<u32>(token, tokenizer.devices.last, TOKEN_DEVICE);
   at = skipWord(at + 5);
   if (event == EVENT_DMA_MAP_SG) return readScatterlist(at, token);
   if (event == EVENT_DMA_UNMAP_SG) {
@@ -681,15 +775,13 @@ let listCount: u32 = 0;
 let listFirst: u64 = 0;
 let listLast: u64 = 0;
 let listCut: bool = false;
-let listCursor: usize = 0;
 
-/** Reads `0x…,0x…}`; the kernel ends a list that did not fit with `...`. */
+/** Reads `0x…,0x…}`, up to `lineScanned`; the kernel ends a list that did not fit with `...`. */
 function readList(at: usize): u32 {
   listCount = 0;
   listCut = false;
-  listCursor = at;
   if (load<u8>(at) == 0x7d) {
-    listCursor = at + 1;
+    lineScanned = at + 1;
     return 0;
   }
   let byte: u32;
@@ -706,8 +798,9 @@ function readList(at: usize): u32 {
     }
     byte = load<u8>(at++);
   } while (byte == 0x2c);
-  listCursor = at;
-  return byte == 0x7d ? 0 : REASON_BAD_NUMBER;
+  if (byte != 0x7d) return REASON_BAD_NUMBER;
+  lineScanned = at;
+  return 0;
 }
 
 function readPhysicalList(at: usize, token: usize): u32 {
@@ -737,13 +830,13 @@ function readScatterlist(at: usize, token: usize): u32 {
   const last = listLast;
   const count = listCount;
   if (listCut) cut = true;
-  if (!matches(listCursor, SIZES, 8)) return REASON_MISSING_FIELD;
-  reason = readList(listCursor + 8);
+  if (!matches(lineScanned, SIZES, 8)) return REASON_MISSING_FIELD;
+  reason = readList(lineScanned + 8);
   if (reason) return reason;
   if (listCut) cut = true;
   else if (!cut && listCount != count) return REASON_LIST_MISMATCH;
   const size = listLast;
-  reason = readPhysicalList(listCursor, token);
+  reason = readPhysicalList(lineScanned, token);
   if (reason) return reason;
   if (cut) store<u32>(token, DETAIL_CUT, TOKEN_DETAIL);
   if (!count) return storeRange(token, 0, 0);

@@ -12,7 +12,7 @@ const GRANULES = 2 ** (48 - PAGE_SHIFT);
 interface Allocator {
   /** Frees the ranges of requests [from, from + batch) and allocates their successors. */
   batch(from: number): void;
-  /** The address of a live range, in granules or bytes as `toBytes` knows. */
+  /** The address of a live range, in bytes. */
   address(victim: number): bigint;
   holes(): number;
   spanBytes(): bigint;
@@ -51,21 +51,17 @@ export function iovaWasm(engine: Engine, input: IovaInput): Workload {
   first.release();
 
   const frees = space.createBatch(input.batch);
-  const allocations = Array.from({ length: input.batches }, () => space.createBatch(input.batch));
-  allocations.forEach((batch, k) => {
-    const at = batch.length;
-    for (let i = 0; i < input.batch; i++) at[i] = BigInt(pages[k * input.batch + i] * PAGE_BYTES);
-  });
+  const allocations = space.createBatch(input.batch);
+  const bytes = BigUint64Array.from(pages, (count) => BigInt(count * PAGE_BYTES));
   return iovaWorkload(input, victim, {
     batch: (from) => {
       const freed = frees.iova;
       for (let i = 0; i < input.batch; i++) freed[i] = live[victim[from + i]];
-      let failed = space.freeBatch(frees, input.batch);
-      const batch = allocations[from / input.batch];
-      failed += space.allocateBatch(batch, input.batch);
-      const allocated = batch.iova;
-      for (let i = 0; i < input.batch; i++) live[victim[from + i]] = allocated[i];
+      allocations.length.set(bytes.subarray(from, from + input.batch));
+      const failed = space.freeBatch(frees, input.batch) + space.allocateBatch(allocations, input.batch);
       if (failed > 0) throw new Error(`${failed} IOVA operations failed`);
+      const allocated = allocations.iova;
+      for (let i = 0; i < input.batch; i++) live[victim[from + i]] = allocated[i];
     },
     address: (i) => live[i],
     holes: () => space.report().holes,

@@ -13,6 +13,7 @@ export interface WasmExports {
   arenaPagesLive(): number;
   physicalAllocatePage(): bigint;
   physicalArenaBase(): bigint;
+  physicalCheckLoad(first: bigint, last: bigint): number;
   physicalDeclareRam(first: bigint, last: bigint): number;
   physicalFreePage(address: bigint): number;
   physicalLastStatus(): number;

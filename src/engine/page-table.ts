@@ -146,7 +146,8 @@ function permissionBits(permissions: Permissions): number {
   );
 }
 
-function accessBits(access: Access): number {
+/** A kind of access as the bits (ACCESS_* of assembly/layout.ts) that a batch holds. */
+export function encodeAccess(access: Access): number {
   return (
     ((access.read ?? !access.write) ? layout.ACCESS_READ : 0) |
     (access.write ? layout.ACCESS_WRITE : 0) |
@@ -167,7 +168,7 @@ abstract class Batch {
     readonly capacity: number,
     private readonly columns: number,
   ) {
-    this.#bytes = layout.WALK_BATCH_BYTES + capacity * (columns * 8 + 4) + 32;
+    this.#bytes = layout.WALK_BATCH_BYTES + capacity * (columns * 8 + 5) + 32;
     this.#block = linear.allocate(this.#bytes);
     this.header = this.#block;
   }
@@ -181,6 +182,11 @@ abstract class Batch {
   /** Status words, one per request. A fresh view; void after any call. */
   get status(): Uint32Array {
     return this.linear.u32(this.column(this.columns), this.capacity);
+  }
+
+  /** Linear address of one byte per request, behind the status words. */
+  protected get bytesColumn(): number {
+    return this.column(this.columns) + this.capacity * 4;
   }
 
   /** Gives the memory back; the batch must not be used any more. */
@@ -203,15 +209,20 @@ export class WalkBatch extends Batch {
     return this.linear.u64(this.column(1), this.capacity);
   }
 
+  /** Kind of access of each request, for `walkBatch` with "each"; fill it with `encodeAccess`. */
+  get access(): Uint8Array {
+    return this.linear.u8(this.bytesColumn, this.capacity);
+  }
+
   /** For use by the table: fills in the header and returns its linear address. */
-  prepare(count: number, access: number): number {
+  prepare(count: number, access: number | "each"): number {
     if (count > this.capacity) throw new RangeError(`${count} requests in a batch of ${this.capacity}`);
     this.linear.setU32(this.header + layout.WALK_BATCH_COUNT, count);
-    this.linear.setU32(this.header + layout.WALK_BATCH_ACCESS, access);
+    this.linear.setU32(this.header + layout.WALK_BATCH_ACCESS, access === "each" ? 0 : access);
     this.linear.setU32(this.header + layout.WALK_BATCH_IOVA, this.column(0));
     this.linear.setU32(this.header + layout.WALK_BATCH_PHYSICAL, this.column(1));
     this.linear.setU32(this.header + layout.WALK_BATCH_STATUS, this.column(2));
-    this.linear.setU32(this.header + layout.WALK_BATCH_ACCESSES, 0);
+    this.linear.setU32(this.header + layout.WALK_BATCH_ACCESSES, access === "each" ? this.bytesColumn : 0);
     return this.header;
   }
 }
@@ -240,7 +251,7 @@ export class ChangeBatch extends Batch {
     return status === layout.STATUS_OK ? null : codeOf(status);
   }
 
-  /** Table pages that an unmap request freed. */
+  /** Table pages that a request freed. */
   freedPages(index: number): number {
     return this.status[index] >>> 8;
   }
@@ -284,14 +295,16 @@ export class PageTable {
   /**
    * Maps [iova, iova + length) to the physical range of the same length with the largest leaves that both and the page
    * sizes allow (Linux's pt_compute_best_pgsize). Throws `misaligned`, `input-range`, `output-range`, `permissions`,
-   * `overlap`, `bus-error` or `memory-exhausted`; the table is then as it was.
+   * `overlap`, `bus-error` or `memory-exhausted`; the table is then as it was. Returns how many table pages, left
+   * without a leaf by earlier unmaps, gave way to a larger leaf: they must leave the paging-structure caches.
    */
-  map(iova: Iova, physical: PhysicalAddress, length: bigint, permissions: Permissions): void {
+  map(iova: Iova, physical: PhysicalAddress, length: bigint, permissions: Permissions): number {
     const operation = (): string => `map ${hex(iova)} to ${hex(physical)}, ${length} bytes`;
     if (!fits64(length)) throw statusError(layout.STATUS_INPUT_RANGE, operation(), iova);
     this.linear.u64(this.#request, 3).set([iova, physical, length]);
     const status = this.exports.mapOne(this.handle, this.#request, permissionBits(permissions));
     if (status !== layout.STATUS_OK) throw statusError(status, operation(), this.#where());
+    return this.linear.getU32(this.handle + layout.TABLE_FREED);
   }
 
   /**
@@ -322,7 +335,7 @@ export class PageTable {
   /** One walk as hardware makes it. Never throws for what hardware reports as a fault. */
   walk(iova: Iova, access: Access = {}): Translation | WalkFault {
     this.#one.iova[0] = iova;
-    this.exports.walkBatch(this.handle, this.#one.prepare(1, accessBits(access)));
+    this.exports.walkBatch(this.handle, this.#one.prepare(1, encodeAccess(access)));
     const { check, level, entriesRead, pageSize } = decodeWalkStatus(this.#one.status[0]);
     const physical = physicalAddress(this.#one.physical[0]);
     if (check === null) return { ok: true, physical, pageSize, level, entriesRead };
@@ -346,9 +359,12 @@ export class PageTable {
     return new ChangeBatch(this.linear, capacity);
   }
 
-  /** Walks the first `count` requests of a batch in one call; `decodeWalkStatus` reads the status words. */
-  walkBatch(batch: WalkBatch, count: number, access: Access = {}): void {
-    this.exports.walkBatch(this.handle, batch.prepare(count, accessBits(access)));
+  /**
+   * Walks the first `count` requests of a batch in one call; `decodeWalkStatus` reads the status words. All are of one
+   * kind of access, which is what the fast walk needs, or "each" of its own.
+   */
+  walkBatch(batch: WalkBatch, count: number, access: Access | "each" = {}): void {
+    this.exports.walkBatch(this.handle, batch.prepare(count, access === "each" ? access : encodeAccess(access)));
   }
 
   /** iova_to_phys over a batch: `physical` is all ones where nothing is mapped; status words are not written. */

@@ -5,6 +5,8 @@ import type { WasmExports } from "./instance.js";
 import type { LinearMemory } from "./linear-memory.js";
 
 const PAGE_BYTES = 4096;
+/** Physical addresses are 52 bits wide. */
+const PHYSICAL_END = 1n << 52n;
 /** What physicalAllocatePage returns when there is none. */
 const NO_PAGE = 0xffff_ffff_ffff_ffffn;
 
@@ -47,8 +49,17 @@ export class PhysicalMemory {
     if (status !== STATUS_OK) throw statusError(status, `free page ${hex(page)}`, page);
   }
 
-  /** Copies bytes in from outside, anywhere; frames they touch begin to exist. Throws `bus-error`, `arena-conflict`. */
+  /**
+   * Copies bytes in from outside, anywhere; frames they touch begin to exist. Throws `bus-error` or `arena-conflict`,
+   * with nothing copied, and `memory-exhausted`.
+   */
   load(address: PhysicalAddress, bytes: Uint8Array): void {
+    if (bytes.length === 0) return;
+    const allowed = this.exports.physicalCheckLoad(address, address + BigInt(bytes.length - 1));
+    if (allowed !== STATUS_OK) {
+      const at = allowed === STATUS_BUS_ERROR && address < PHYSICAL_END ? PHYSICAL_END : address;
+      throw statusError(allowed, `load ${bytes.length} bytes`, at);
+    }
     let done = 0;
     while (done < bytes.length) {
       const at = physicalAddress(address + BigInt(done));

@@ -65,28 +65,28 @@ export class Assembler {
   readonly #writer: BatchWriter;
 
   // The queue: entry `sequence` is at `sequence & mask` of every array, for head ≤ sequence < tail.
-  #mask = 0xfff;
+  #mask = 0x3ff;
   #head = 0;
   #tail = 0;
   #untilDrain = DRAIN_INTERVAL;
-  #state = new Uint8Array(0x1000);
-  #page = new Float64Array(0x1000);
-  #pages = new Float64Array(0x1000);
-  #physical = new Float64Array(0x1000);
-  #line = new Float64Array(0x1000);
-  #context = new Int32Array(0x1000);
-  #task = new Int32Array(0x1000);
-  #device = new Int32Array(0x1000);
+  #state = new Uint8Array(0x400);
+  #page = new Float64Array(0x400);
+  #pages = new Float64Array(0x400);
+  #physical = new Float64Array(0x400);
+  #line = new Float64Array(0x400);
+  #context = new Int32Array(0x400);
+  #task = new Int32Array(0x400);
+  #device = new Int32Array(0x400);
   /** Sequence of the piece behind this one in its run or allocation. */
-  #next = new Float64Array(0x1000);
+  #next = new Float64Array(0x400);
   /** HEAD: pieces of the allocation, and its pages. PENDING: in place of the pieces the token's detail. */
-  #pieceCount = new Int32Array(0x1000);
-  #totalPages = new Float64Array(0x1000);
+  #pieceCount = new Int32Array(0x400);
+  #totalPages = new Float64Array(0x400);
   /** Sequence of the next open piece of the same bucket. */
-  #chain = new Float64Array(0x1000);
+  #chain = new Float64Array(0x400);
 
   /** Open pieces by their first page: sequence of the newest of each bucket. */
-  #buckets = new Float64Array(0x1000).fill(NONE);
+  #buckets = new Float64Array(0x400).fill(NONE);
   #open = 0;
 
   // Per context.

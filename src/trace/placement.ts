@@ -222,7 +222,7 @@ export class Placement {
       const slot = this.#segmentSlot[segment];
       const from = Math.max(start, page);
       const to = Math.min(stop, end);
-      domain.live.remove(start);
+      domain.live.remove(start, stop);
       this.#segments.give(segment);
       if (start < from) this.#addSegment(domain, start, from, slot);
       if (to < stop) this.#addSegment(domain, to, stop, slot);
@@ -232,6 +232,7 @@ export class Placement {
         this.livePieces -= this.#slotPieces[slot];
         this.#slots.give(slot);
       }
+      if (stop >= end) return;
     }
   }
 

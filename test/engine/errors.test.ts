@@ -87,7 +87,7 @@ const REFUSALS: readonly Refusal[] = [
   {
     code: "arena-conflict",
     run: (engine) => engine.memory.load(engine.memory.arenaBase, Uint8Array.of(1)),
-    message: /^load bytes: arena-conflict at 0x4000000000: /,
+    message: /^load 1 bytes: arena-conflict at 0x4000000000: /,
   },
 ];
 

@@ -127,7 +127,7 @@ test.each([
       fc.modelRun(() => ({ model: new NaiveSpace(granule, first, GRANULES), real }), run);
       real.release();
     }),
-    { numRuns: 40, seed: 4242 },
+    { numRuns: 25, seed: 4242 },
   );
 });
 

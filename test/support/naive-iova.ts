@@ -36,7 +36,8 @@ export class NaiveSpace {
     while (power < alignment) power *= 2n;
     if (power !== alignment) return { code: "invalid" };
     // Only starts on the granule exist: a residue off it can never be met.
-    const step = alignment < this.granule ? alignment : this.granule;
+    let step = this.granule;
+    if (alignment < step) step = alignment;
     if (congruentTo % step !== 0n) return { code: "invalid" };
     const count = Number(length / this.granule);
     const candidates = Array.from({ length: Math.max(0, this.#owner.length - count + 1) }, (_, index) => index);

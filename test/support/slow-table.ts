@@ -32,6 +32,8 @@ export class SlowTable {
   readonly leaves = new Map<bigint, number>();
   tablePages = 1;
   entriesWritten = 0;
+  /** Table pages that gave way to a large leaf in the last map. */
+  replacedPages = 0;
   #nextPage = this.root + GRANULE;
 
   constructor(
@@ -73,6 +75,7 @@ export class SlowTable {
     if (!this.#rangeInInput(iova, length)) return { code: "input-range", at: iova };
     if (physical + length > 1n << BigInt(this.geometry.outputBits)) return { code: "output-range", at: iova };
     if (this.format.leaf(0n, permissions, 1) === null) return { code: "permissions", at: iova };
+    this.replacedPages = 0;
     const occupied = this.#firstMapped(iova, length);
     if (occupied !== null) return { code: "overlap", at: occupied };
     for (let done = 0n; done < length; ) {
@@ -218,6 +221,7 @@ export class SlowTable {
 
   #dropTables(table: bigint, level: number): void {
     this.tablePages--;
+    this.replacedPages++;
     for (const [index, entry] of this.page(table).entries()) {
       if (entry === 0n || !this.format.inUse(entry)) continue;
       this.#dropTables(entry & this.format.addressMask, level - 1);

@@ -6,6 +6,8 @@ const R = 0;
 const W = 1;
 const PS = 7;
 const SNP = 11;
+/** IW: reserved unless RTADDR.SSIRWE is set, which needs a unit. */
+const IW = 62;
 
 /** Flag of a table: the unit has snoop control (ECAP.SC). */
 export const SNOOP_CONTROL = 1;
@@ -38,6 +40,7 @@ export const slowVtdss: SlowFormat = {
     if (!readable && !writable) return fault("not-present");
     // Reserved bits, one rule of the specification's tables after the other.
     if (geometry.outputBits < 52 && field(entry, 51, geometry.outputBits) !== 0n) return fault("reserved");
+    if (bit(entry, IW)) return fault("reserved");
     if (level >= 4 && bit(entry, PS)) return fault("reserved");
     if (level === 1 || bit(entry, PS)) {
       if (level === 3 && (geometry.pageSizes & coverage(3)) === 0n) return fault("reserved");

@@ -45,8 +45,8 @@ export class Pair {
   /** Returns whether it was done. */
   map(iova: bigint, physical: bigint, length: bigint, permissions: Permissions = READ_WRITE): boolean {
     const refusal = this.model.map(iova, physical, length, permissions);
-    const map = (): void => this.table.map(iovaOf(iova), physicalOf(physical), length, permissions);
-    if (refusal === null) map();
+    const map = (): number => this.table.map(iovaOf(iova), physicalOf(physical), length, permissions);
+    if (refusal === null) expect(map()).toBe(this.model.replacedPages);
     else expect(refused(refusal.code, map).at).toBe(refusal.at);
     return refusal === null;
   }

@@ -1,5 +1,7 @@
 /** A batch does what the same requests do one by one. */
 import { describe, expect, test } from "vitest";
+import { dmaAddress, physicalAddress } from "../../src/engine/addresses.js";
+import { decodeWalkStatus, encodeAccess } from "../../src/engine/page-table.js";
 import { dumpEngineTable } from "../support/dump.js";
 import { newEngine } from "../support/engine.js";
 import { codeOrNull } from "../support/errors.js";
@@ -71,4 +73,22 @@ describe.each(FULL_CONFIGURATIONS)("$title", (configuration) => {
     single.release();
     batched.release();
   });
+});
+
+test("walks a batch with an access kind of its own for each request", () => {
+  const table = engine.createTable("vtdss");
+  table.map(dmaAddress(0x1000n), physicalAddress(0x5000n), 0x1000n, { read: true });
+  table.map(dmaAddress(0x2000n), physicalAddress(0x9000n), 0x1000n, { write: true });
+  const batch = table.createWalkBatch(6);
+  const requests = [0x1000n, 0x1000n, 0x2000n, 0x2000n, 0x3000n].map((iova, i) => ({ iova, write: i % 2 === 1 }));
+  requests.forEach(({ iova, write }, i) => {
+    batch.iova[i] = iova;
+    batch.access[i] = encodeAccess({ write });
+  });
+  table.walkBatch(batch, requests.length, "each");
+  const checks = requests.map((_, i) => decodeWalkStatus(batch.status[i]).check);
+  expect(checks).toEqual([null, "no-write", "no-read", null, "not-present"]);
+  expect(requests.map(({ iova, write }) => table.walk(dmaAddress(iova), { write }).ok)).toEqual(
+    checks.map((check) => check === null),
+  );
 });

@@ -113,7 +113,7 @@ describe.each(CONFIGURATIONS)("$title", (configuration) => {
         }
         expect(engine.memory.pagesInUse).toBe(0);
       }),
-      { numRuns: 12, seed: 20_240 },
+      { numRuns: 6, seed: 20_240 },
     );
   });
 });

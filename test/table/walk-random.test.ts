@@ -176,7 +176,7 @@ describe.each(CONFIGURATIONS)("$title", (configuration) => {
           }
         }
       }),
-      { numRuns: 20, seed: 77 },
+      { numRuns: 12, seed: 77 },
     );
   });
 });
