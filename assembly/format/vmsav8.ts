@@ -174,9 +174,9 @@ export class Vmsav8Granule4k {
   }
   // @ts-ignore: decorator
   @inline requiredInPage(): u64 { return TABLE_OR_PAGE; }
-  /** From the AND and the OR of several entries above the last level: is one of them a leaf? */
+  /** Bits that every entry that software makes for a table has set, and bits that only a large leaf has. */
   // @ts-ignore: decorator
-  @inline someLeaf(and: u64, or: u64): bool { return !(and & TABLE_OR_PAGE); }
+  @inline ordinaryTable(): u64 { return VALID | TABLE_OR_PAGE; }
   // @ts-ignore: decorator
-  @inline allPresent(a: u64, b: u64, c: u64, d: u64): bool { return (a & b & c & d & VALID) != 0; }
+  @inline largeLeaf(): u64 { return 0; }
 }

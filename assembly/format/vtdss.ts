@@ -116,12 +116,9 @@ export class VtdSecondStage {
   @inline deniedInLeaf(table: usize, access: u32): u64 { return this.deniedInTable(table, access); }
   // @ts-ignore: decorator
   @inline requiredInPage(): u64 { return 0; }
-  /** From the AND and the OR of several entries above the last level: is one of them a leaf? */
+  /** Bits that every entry that software makes for a table has set, and bits that only a large leaf has. */
   // @ts-ignore: decorator
-  @inline someLeaf(and: u64, or: u64): bool { return (or & PS) != 0; }
+  @inline ordinaryTable(): u64 { return R; }
   // @ts-ignore: decorator
-  @inline allPresent(a: u64, b: u64, c: u64, d: u64): bool {
-    // Folds W onto R in each, so that one AND tells.
-    return (((a | (a >> 1)) & (b | (b >> 1)) & (c | (c >> 1)) & (d | (d >> 1))) & R) != 0;
-  }
+  @inline largeLeaf(): u64 { return PS; }
 }

@@ -58,8 +58,10 @@ import {
 } from "../memory/hash";
 import { heapAllocate, heapDouble, heapFree } from "../memory/heap";
 import {
+  FANOUT,
   nodeChild,
   nodeCount,
+  nodeFitting,
   nodeKey,
   nodeValue,
   pathIndex,
@@ -214,49 +216,48 @@ function search<D>(space: usize, needed: u64, patience: u32): u64 {
   const height = load<u32>(space, SPACE_HEIGHT);
   let depth: u32 = 0;
   let node = <usize>load<u32>(space, SPACE_ROOT);
-  let index: u32 = down ? nodeCount(node) : -1;
-  // Downwards: everything that is still to come ends at or before this.
-  let ceiling: u64 = u64.MAX_VALUE;
+  // Downwards the entries below `index` are still to come, upwards those from `index` on.
+  let index: u32 = down ? FANOUT : 0;
   while (true) {
-    // The next entry of this node, in the direction, that may hold the request.
+    const n = nodeCount(node);
+    let candidates = nodeFitting(node, needed);
     if (down) {
-      while (index-- > 0) {
-        if (ceiling <= windowFirst) return NO_FIT;
-        const key = nodeKey(node, index);
-        if (nodeValue(node, index) >= needed && key < windowEnd) break;
-        ceiling = key;
-      }
+      // Whatever is still to come ends where the entry behind it begins.
+      if (index < n && nodeKey(node, index) <= windowFirst) return NO_FIT;
+      candidates &= ((<u32>1) << index) - 1;
     } else {
-      const n = nodeCount(node);
-      while (++index < n) {
-        if (nodeValue(node, index) < needed) continue;
-        // Everything below this entry ends before the next one's first key.
-        if (index + 1 < n && nodeKey(node, index + 1) <= windowFirst) continue;
-        break;
-      }
-      if (index >= n || nodeKey(node, index) >= windowEnd) index = -1;
+      candidates &= (<u32>-1) << index;
     }
-    if (index == <u32>-1) {
+    if (!candidates) {
       if (!depth) return NO_FIT;
       depth--;
       node = pathNode(depth);
-      index = pathIndex(depth);
-      ceiling = nodeKey(node, index);
+      index = pathIndex(depth) + (down ? 0 : 1);
       continue;
     }
-    setPath(depth, node, index);
+    const at: u32 = down ? <u32>31 - clz<u32>(candidates) : ctz<u32>(candidates);
+    if (nodeKey(node, at) >= windowEnd) {
+      if (!down) return NO_FIT;
+      index = at;
+      continue;
+    }
+    if (!down && at + 1 < n && nodeKey(node, at + 1) <= windowFirst) {
+      index = at + 1;
+      continue;
+    }
+    setPath(depth, node, at);
     if (depth + 1 < height) {
-      node = nodeChild(node, index);
+      node = nodeChild(node, at);
       depth++;
-      index = down ? nodeCount(node) : -1;
+      index = down ? FANOUT : 0;
       continue;
     }
     const start = down
-      ? fitHigh(nodeKey(node, index), nodeValue(node, index))
-      : fitLow(nodeKey(node, index), nodeValue(node, index));
+      ? fitHigh(nodeKey(node, at), nodeValue(node, at))
+      : fitLow(nodeKey(node, at), nodeValue(node, at));
     if (start != NO_FIT) return start;
     if (!patience--) return NO_FIT;
-    ceiling = nodeKey(node, index);
+    index = down ? at : at + 1;
   }
   return NO_FIT;
 }

@@ -115,17 +115,33 @@ export function treeRelease(space: usize): void {
   freeBelow(<usize>load<u32>(space, SPACE_ROOT), load<u32>(space, SPACE_HEIGHT));
 }
 
+/** Bit i: value i of the node is at least `needed`, which is not 0. */
+// @ts-ignore: decorator
+@inline
+export function nodeFitting(node: usize, needed: u64): u32 {
+  // "Greater" is one instruction where "greater or equal" is three.
+  const less = i64x2.splat(needed - 1);
+  let fitting: u32 = 0;
+  for (let i: u32 = 0; i < FANOUT; i += 4) {
+    const at = node + (<usize>i << 3) + VALUES;
+    const low = i64x2.bitmask(i64x2.gt_s(v128.load(at), less));
+    const high = i64x2.bitmask(i64x2.gt_s(v128.load(at, 16), less));
+    fitting |= (<u32>low | (<u32>high << 2)) << i;
+  }
+  return fitting;
+}
+
 /** How many keys of the node are at most `key`. */
 // @ts-ignore: decorator
 @inline
 function rank(node: usize, key: u64): u32 {
-  const wanted = i64x2.splat(key);
+  const more = i64x2.splat(key + 1);
   let p = node + KEYS;
   let sum = i64x2.splat(0);
   let other = i64x2.splat(0);
   for (const end = p + <usize>FANOUT * 8; p < end; p += 32) {
-    sum = i64x2.add(sum, i64x2.ge_s(wanted, v128.load(p)));
-    other = i64x2.add(other, i64x2.ge_s(wanted, v128.load(p, 16)));
+    sum = i64x2.add(sum, i64x2.gt_s(more, v128.load(p)));
+    other = i64x2.add(other, i64x2.gt_s(more, v128.load(p, 16)));
   }
   sum = i64x2.add(sum, other);
   return <u32>-(<i32>i64x2.extract_lane(sum, 0) + <i32>i64x2.extract_lane(sum, 1));

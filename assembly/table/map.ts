@@ -36,10 +36,10 @@ import {
   TABLE_WHAT,
   TABLE_WHERE,
 } from "../layout";
-import { arenaStart } from "../memory/heap";
+import { arenaBytes, arenaStart } from "../memory/heap";
 import { arenaBase, arenaReserve, arenaTake, physicalStored } from "../memory/physical";
 import { anyLeaf, dropTables, storeTable } from "./below";
-import { count, entriesPerTable, indexAt, inputInRange, leafAllowed, levelShift } from "./table";
+import { count, entriesPerTable, indexAt, inputInRange, isTable, leafAllowed, levelShift, nextTable } from "./table";
 
 /** Compile-time choice between looking and doing. */
 @unmanaged
@@ -207,6 +207,28 @@ function mapLevel<F, M>(
 // @ts-ignore: decorator
 @inline
 export function lastTable<F>(table: usize, iova: u64): usize {
+  const f = changetype<F>(0);
+  const start = arenaStart;
+  const pages = <u64>arenaBytes >> 12;
+  const levels = load<u32>(table, TABLE_LEVELS);
+  const mask = f.tableAddress(-1) | f.ordinaryTable() | f.largeLeaf();
+  const expected = arenaBase | f.ordinaryTable();
+  let offset = load<u64>(table, TABLE_ROOT) - arenaBase;
+  let p = start + <usize>offset;
+  if (
+    isTable(offset, pages) &&
+    (levels < 5 || ((offset = nextTable<F>(p, iova, 5, mask, expected)), (p = start + <usize>offset), isTable(offset, pages))) &&
+    (levels < 4 || ((offset = nextTable<F>(p, iova, 4, mask, expected)), (p = start + <usize>offset), isTable(offset, pages))) &&
+    ((offset = nextTable<F>(p, iova, 3, mask, expected)), (p = start + <usize>offset), isTable(offset, pages)) &&
+    ((offset = nextTable<F>(p, iova, 2, mask, expected)), (p = start + <usize>offset), isTable(offset, pages))
+  ) {
+    return p;
+  }
+  return lastTableSlowly<F>(table, iova);
+}
+
+/** The same for tables anywhere and of any making. */
+function lastTableSlowly<F>(table: usize, iova: u64): usize {
   const f = changetype<F>(0);
   let entries = physicalStored(load<u64>(table, TABLE_ROOT));
   for (let level = load<u32>(table, TABLE_LEVELS); level > 1 && entries; level--) {

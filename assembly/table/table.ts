@@ -44,6 +44,30 @@ export function indexAt<F>(iova: u64, level: u32): u32 {
   return <u32>(iova >> levelShift<F>(level)) & (entriesPerTable<F>() - 1);
 }
 
+/** Offset within its table page of the entry for `iova`; a constant shift wherever the level is a constant. */
+// @ts-ignore: decorator
+@inline
+export function entryOffset<F>(iova: u64, level: u32): usize {
+  return <usize>((iova >> (levelShift<F>(level) - 3)) & (<u64>(entriesPerTable<F>() - 1) << 3));
+}
+
+/**
+ * The entry for `iova` in the table at `pointer`, as the offset in the arena of the table it points to. Any bit that is
+ * set or clear against `mask` and `expected` makes it something that `isTable` refuses.
+ */
+// @ts-ignore: decorator
+@inline
+export function nextTable<F>(pointer: usize, iova: u64, level: u32, mask: u64, expected: u64): u64 {
+  return (load<u64>(pointer + entryOffset<F>(iova, level)) & mask) - expected;
+}
+
+/** Whether an offset of `nextTable` is a multiple of 4096 within the arena: its low bits, rotated to the top, are zero. */
+// @ts-ignore: decorator
+@inline
+export function isTable(offset: u64, pages: u64): bool {
+  return rotr<u64>(offset, 12) < pages;
+}
+
 /** Whether a leaf of this level's size may be written. */
 // @ts-ignore: decorator
 @inline
@@ -55,7 +79,13 @@ export function leafAllowed<F>(table: usize, level: u32): bool {
 // @ts-ignore: decorator
 @inline
 export function inputInRange<F>(table: usize, iova: u64): bool {
-  const last = load<u64>(table, TABLE_INPUT_LAST);
+  return inRange<F>(iova, load<u64>(table, TABLE_INPUT_LAST));
+}
+
+/** The same for a loop that holds TABLE_INPUT_LAST in a register. */
+// @ts-ignore: decorator
+@inline
+export function inRange<F>(iova: u64, last: u64): bool {
   return changetype<F>(0).canonical() ? iova + last + 1 <= (last << 1) + 1 : iova <= last;
 }
 

@@ -51,17 +51,19 @@ function allInUse<F>(entries: usize, n: u32): bool {
   const mask = changetype<F>(0).presentMask();
   const end = entries + (<usize>n << 3);
   let p = entries;
-  if (n >= 8) {
+  if (n >= 16) {
     const wide = i64x2.splat(mask);
-    const zero = i64x2.splat(0);
-    const stop = end - 64;
+    const stop = end - 128;
     do {
-      const a = i64x2.eq(v128.and(v128.load(p), wide), zero);
-      const b = i64x2.eq(v128.and(v128.load(p, 16), wide), zero);
-      const c = i64x2.eq(v128.and(v128.load(p, 32), wide), zero);
-      const d = i64x2.eq(v128.and(v128.load(p, 48), wide), zero);
-      if (v128.any_true(v128.or(v128.or(a, b), v128.or(c, d)))) return false;
-      p += 64;
+      // Entries of one mapping have a bit of the mask in common; where they do not, each is looked at.
+      const a = v128.and(v128.load(p), v128.load(p, 16));
+      const b = v128.and(v128.load(p, 32), v128.load(p, 48));
+      const c = v128.and(v128.load(p, 64), v128.load(p, 80));
+      const d = v128.and(v128.load(p, 96), v128.load(p, 112));
+      if (!i64x2.all_true(v128.and(v128.and(v128.and(a, b), v128.and(c, d)), wide))) {
+        for (let q = p; q < p + 128; q += 8) if (!(load<u64>(q) & mask)) return false;
+      }
+      p += 128;
     } while (p <= stop);
   }
   for (; p < end; p += 8) if (!(load<u64>(p) & mask)) return false;
@@ -71,6 +73,10 @@ function allInUse<F>(entries: usize, n: u32): bool {
 // @ts-ignore: decorator
 @inline
 function clearRun(entries: usize, n: u32): void {
+  if (n >= 128) {
+    memory.fill(entries, 0, <usize>n << 3);
+    return;
+  }
   let p = entries;
   const end = entries + (<usize>n << 3);
   if (n >= 8) {
@@ -98,7 +104,24 @@ function countRemoved(table: usize, level: u32, n: u64, shift: u64): void {
   removedBytes += n << shift;
 }
 
-/** Unmaps what begins in [iova, last] below one table. */
+/** Unmaps the pages of [iova, last], all of one last-level table. */
+// @ts-ignore: decorator
+@inline
+function unmapPages<F, M>(table: usize, entries: usize, iova: u64, last: u64): i32 {
+  const shift = levelShift<F>(1);
+  const at = entries + (<usize>indexAt<F>(iova, 1) << 3);
+  const n = <u32>((last - iova + 1) >> shift);
+  if (changetype<M>(0).dry()) {
+    if (allInUse<F>(at, n)) return STATUS_OK;
+    store<u64>(table, iova + (<u64>firstFree<F>(at, n) << shift), TABLE_WHERE);
+    return STATUS_HOLE;
+  }
+  clearRun(at, n);
+  countRemoved(table, 1, n, shift);
+  return STATUS_OK;
+}
+
+/** Unmaps what begins in [iova, last] below one table above the last level. */
 function unmapLevel<F, M>(table: usize, entries: usize, level: u32, iova: u64, last: u64, flags: u32): i32 {
   const f = changetype<F>(0);
   const dry = changetype<M>(0).dry();
@@ -107,20 +130,6 @@ function unmapLevel<F, M>(table: usize, entries: usize, level: u32, iova: u64, l
   let index = indexAt<F>(iova, level);
   while (true) {
     const at = entries + (<usize>index << 3);
-    if (level == 1) {
-      const whole = min<u64>((last - iova + 1) >> shift, <u64>(entriesPerTable<F>() - index));
-      const n = <u32>whole;
-      if (dry) {
-        if (!allInUse<F>(at, n)) {
-          store<u64>(table, iova + (<u64>firstFree<F>(at, n) << shift), TABLE_WHERE);
-          return STATUS_HOLE;
-        }
-      } else {
-        clearRun(at, n);
-        countRemoved(table, 1, whole, shift);
-      }
-      return STATUS_OK;
-    }
     const entry = load<u64>(at);
     const entryLast = iova | (size - 1);
     if (!(entry & f.presentMask())) {
@@ -145,7 +154,11 @@ function unmapLevel<F, M>(table: usize, entries: usize, level: u32, iova: u64, l
         store<u64>(table, entry, TABLE_WHAT);
         return STATUS_BUS_ERROR;
       }
-      const status = unmapLevel<F, M>(table, below, level - 1, iova, min<u64>(last, entryLast), flags);
+      const belowLast = min<u64>(last, entryLast);
+      const status =
+        level == 2
+          ? unmapPages<F, M>(table, below, iova, belowLast)
+          : unmapLevel<F, M>(table, below, level - 1, iova, belowLast, flags);
       if (status != STATUS_OK) return status;
       if (!dry) {
         const covered = !(iova & (size - 1)) && entryLast <= last;
@@ -183,19 +196,9 @@ export function unmapRange<F>(table: usize, iova: u64, length: u64, flags: u32):
   if (!(flags & <u32>RECLAIM_EMPTY) && iova >> lastTableShift == last >> lastTableShift && length >> lastTableShift == 0) {
     const entries = lastTable<F>(table, iova);
     if (entries) {
-      const n = <u32>(length >> levelShift<F>(1));
-      const at = entries + (<usize>indexAt<F>(iova, 1) << 3);
-      if (n == 1) {
-        if (!(load<u64>(at) & f.presentMask())) return STATUS_HOLE;
-        store<u64>(at, 0);
-      } else {
-        if (!allInUse<F>(at, n)) {
-          store<u64>(table, iova + (<u64>firstFree<F>(at, n) << levelShift<F>(1)), TABLE_WHERE);
-          return STATUS_HOLE;
-        }
-        clearRun(at, n);
-      }
-      countRemoved(table, 1, n, levelShift<F>(1));
+      const found = unmapPages<F, Dry>(table, entries, iova, last);
+      if (found != STATUS_OK) return found;
+      unmapPages<F, Real>(table, entries, iova, last);
       store<u64>(table, removedBytes, TABLE_WHAT);
       return STATUS_OK;
     }

@@ -10,6 +10,7 @@ import { dispatch } from "../format/formats";
 import {
   TABLE_ENTRIES_READ,
   TABLE_FORMAT,
+  TABLE_INPUT_LAST,
   TABLE_LEVELS,
   TABLE_RESERVED_LEAF,
   TABLE_RESERVED_TABLE,
@@ -33,7 +34,7 @@ import {
 } from "../layout";
 import { arenaBytes, arenaStart } from "../memory/heap";
 import { arenaBase, physicalPointer } from "../memory/physical";
-import { count, entriesPerTable, indexAt, inputInRange, levelShift } from "./table";
+import { count, entriesPerTable, entryOffset, indexAt, inputInRange, inRange, isTable, levelShift, nextTable } from "./table";
 
 // @ts-ignore: decorator
 @inline
@@ -150,7 +151,9 @@ function lookUp<F>(table: usize, iova: u64, result: usize): void {
 }
 
 /** How many walks of a batch are in flight at once: their loads overlap when tables are not in the processor's cache. */
-const IN_FLIGHT: u32 = 4;
+const IN_FLIGHT: usize = 4;
+/** How many walks are made one by one after one that did not end in a page, before several at once are tried again. */
+const ONE_BY_ONE: u32 = 16;
 
 function walkBatchOf<F, C>(table: usize, batch: usize): void {
   const f = changetype<F>(0);
@@ -161,131 +164,159 @@ function walkBatchOf<F, C>(table: usize, batch: usize): void {
   let from = <usize>load<u32>(batch, WALK_BATCH_IOVA);
   let result = <usize>load<u32>(batch, WALK_BATCH_PHYSICAL);
   let status = <usize>load<u32>(batch, WALK_BATCH_STATUS);
+  const end = from + (<usize>total << 3);
 
   const base = arenaBase;
-  const size = <u64>arenaBytes;
   const start = arenaStart;
+  const pages = <u64>arenaBytes >> 12;
   const levels = load<u32>(table, TABLE_LEVELS);
-  const topShift = levelShift<F>(levels);
-  const mask = <u64>(entriesPerTable<F>() - 1);
-  const step = <u64>f.indexBits();
   const rootOffset = load<u64>(table, TABLE_ROOT) - base;
-  const rootInArena = rootOffset < size;
   const root = start + <usize>rootOffset;
-  const pageShift = <u64>f.granuleShift();
-  const pageMask = ((<u64>1) << pageShift) - 1;
-
-  const tableForbidden = load<u64>(table + 16, TABLE_RESERVED_TABLE);
-  const pageForbidden = load<u64>(table + 8, TABLE_RESERVED_LEAF);
+  const inPage = ((<u64>1) << <u64>f.granuleShift()) - 1;
   let reads: u64 = 0;
 
-  let i: u32 = 0;
-  if (rootInArena && !accesses) {
-    const tableRequired = f.requiredInTable(table, uniform);
-    const tableDenied = tableForbidden | f.deniedInTable(table, uniform);
-    const leafRequired = f.requiredInLeaf(table, uniform);
-    const leafDenied = f.deniedInLeaf(table, uniform);
+  // All ones: the format has no mask for this kind of access, and every walk is made precisely.
+  const masked = !checked || f.deniedInTable(table, uniform) != u64.MAX_VALUE;
+  if (rootOffset >> 12 < pages && !accesses && masked) {
+    // What must be set and what must be clear in every entry of a kind.
+    const tableRequired = checked ? f.requiredInTable(table, uniform) | f.ordinaryTable() : f.ordinaryTable();
+    const tableDenied = checked
+      ? load<u64>(table + 16, TABLE_RESERVED_TABLE) | f.deniedInTable(table, uniform) | f.largeLeaf()
+      : f.largeLeaf();
+    // One AND, one subtraction and one comparison check everything about an entry that points to a table: see `nextTable`.
+    // Required bits lie below the address, so that one that is missing, or a denied one there, leaves low bits that no
+    // combination of others cancels; a denied bit above the address leaves a number far beyond the arena.
+    const mask = f.tableAddress(-1) | tableRequired | tableDenied;
+    const expected = base | tableRequired;
+    const leafRequired = checked ? f.requiredInLeaf(table, uniform) : 0;
+    const leafDenied = checked ? f.deniedInLeaf(table, uniform) : 0;
     const pageRequired = leafRequired | f.requiredInPage();
-    const pageDenied = pageForbidden | leafDenied;
-    const okPage = statusWord(WALK_OK, 1, levels, <u32>pageShift);
+    const pageMask = pageRequired | load<u64>(table + 8, TABLE_RESERVED_LEAF) | leafDenied;
+    const inputLast = load<u64>(table, TABLE_INPUT_LAST);
+    const okPage = statusWord(WALK_OK, 1, levels, f.granuleShift());
 
-    // Several walks in lock-step, as long as all of them end in a page; otherwise one by one, below.
-    for (; i + IN_FLIGHT <= total; i += IN_FLIGHT) {
-      const iova0 = load<u64>(from);
-      const iova1 = load<u64>(from, 8);
-      const iova2 = load<u64>(from, 16);
-      const iova3 = load<u64>(from, 24);
-      let p0 = root;
-      let p1 = root;
-      let p2 = root;
-      let p3 = root;
-      let all: u64 = -1;
-      let any: u64 = 0;
-      let shift = topShift;
-      let uniformDepth =
-        inputInRange<F>(table, iova0) && inputInRange<F>(table, iova1) && inputInRange<F>(table, iova2) &&
-        inputInRange<F>(table, iova3);
-      if (uniformDepth) {
-        for (let level = levels; level > 1; level--) {
-          const e0 = load<u64>(p0 + (<usize>((iova0 >> shift) & mask) << 3));
-          const e1 = load<u64>(p1 + (<usize>((iova1 >> shift) & mask) << 3));
-          const e2 = load<u64>(p2 + (<usize>((iova2 >> shift) & mask) << 3));
-          const e3 = load<u64>(p3 + (<usize>((iova3 >> shift) & mask) << 3));
-          const o0 = f.tableAddress(e0) - base;
-          const o1 = f.tableAddress(e1) - base;
-          const o2 = f.tableAddress(e2) - base;
-          const o3 = f.tableAddress(e3) - base;
-          const and = e0 & e1 & e2 & e3;
-          const or = e0 | e1 | e2 | e3;
-          if (f.someLeaf(and, or) || o0 >= size || o1 >= size || o2 >= size || o3 >= size) {
-            uniformDepth = false;
-            break;
-          }
-          if (checked) {
-            all &= and;
-            any |= or;
-          } else if (!f.allPresent(e0, e1, e2, e3)) {
-            uniformDepth = false;
-            break;
-          }
-          p0 = start + <usize>o0;
-          p1 = start + <usize>o1;
-          p2 = start + <usize>o2;
-          p3 = start + <usize>o3;
-          shift -= step;
+    while (from < end) {
+      // Several walks in lock-step, as long as all of them end in a page.
+      const stop = end - IN_FLIGHT * 8;
+      while (from <= stop) {
+        const iova0 = load<u64>(from, 0);
+        const iova1 = load<u64>(from, 8);
+        const iova2 = load<u64>(from, 16);
+        const iova3 = load<u64>(from, 24);
+        let p0 = root;
+        let p1 = root;
+        let p2 = root;
+        let p3 = root;
+        let o0: u64 = 0;
+        let o1: u64 = 0;
+        let o2: u64 = 0;
+        let o3: u64 = 0;
+        // Written out level by level: with constant shifts, and one branch per walk and level.
+        if (
+          !(
+            inRange<F>(iova0, inputLast) &&
+            inRange<F>(iova1, inputLast) &&
+            inRange<F>(iova2, inputLast) &&
+            inRange<F>(iova3, inputLast) &&
+            (levels < 5 || (
+              o0 = nextTable<F>(p0, iova0, 5, mask, expected),
+              o1 = nextTable<F>(p1, iova1, 5, mask, expected),
+              o2 = nextTable<F>(p2, iova2, 5, mask, expected),
+              o3 = nextTable<F>(p3, iova3, 5, mask, expected),
+              p0 = start + <usize>o0,
+              p1 = start + <usize>o1,
+              p2 = start + <usize>o2,
+              p3 = start + <usize>o3,
+              isTable(o0, pages) && isTable(o1, pages) && isTable(o2, pages) && isTable(o3, pages)
+            )) &&
+            (levels < 4 || (
+              o0 = nextTable<F>(p0, iova0, 4, mask, expected),
+              o1 = nextTable<F>(p1, iova1, 4, mask, expected),
+              o2 = nextTable<F>(p2, iova2, 4, mask, expected),
+              o3 = nextTable<F>(p3, iova3, 4, mask, expected),
+              p0 = start + <usize>o0,
+              p1 = start + <usize>o1,
+              p2 = start + <usize>o2,
+              p3 = start + <usize>o3,
+              isTable(o0, pages) && isTable(o1, pages) && isTable(o2, pages) && isTable(o3, pages)
+            )) &&
+            (
+              o0 = nextTable<F>(p0, iova0, 3, mask, expected),
+              o1 = nextTable<F>(p1, iova1, 3, mask, expected),
+              o2 = nextTable<F>(p2, iova2, 3, mask, expected),
+              o3 = nextTable<F>(p3, iova3, 3, mask, expected),
+              p0 = start + <usize>o0,
+              p1 = start + <usize>o1,
+              p2 = start + <usize>o2,
+              p3 = start + <usize>o3,
+              isTable(o0, pages) && isTable(o1, pages) && isTable(o2, pages) && isTable(o3, pages)
+            ) &&
+            (
+              o0 = nextTable<F>(p0, iova0, 2, mask, expected),
+              o1 = nextTable<F>(p1, iova1, 2, mask, expected),
+              o2 = nextTable<F>(p2, iova2, 2, mask, expected),
+              o3 = nextTable<F>(p3, iova3, 2, mask, expected),
+              p0 = start + <usize>o0,
+              p1 = start + <usize>o1,
+              p2 = start + <usize>o2,
+              p3 = start + <usize>o3,
+              isTable(o0, pages) && isTable(o1, pages) && isTable(o2, pages) && isTable(o3, pages)
+            )
+          )
+        ) {
+          break;
         }
+        const e0 = load<u64>(p0 + entryOffset<F>(iova0, 1));
+        const e1 = load<u64>(p1 + entryOffset<F>(iova1, 1));
+        const e2 = load<u64>(p2 + entryOffset<F>(iova2, 1));
+        const e3 = load<u64>(p3 + entryOffset<F>(iova3, 1));
+        // One branch for each: a common one would wait for all four and keep later walks from starting.
+        if (
+          !(checked
+            ? (e0 & pageMask) == pageRequired &&
+              (e1 & pageMask) == pageRequired &&
+              (e2 & pageMask) == pageRequired &&
+              (e3 & pageMask) == pageRequired
+            : (e0 & f.presentMask()) != 0 &&
+              (e1 & f.presentMask()) != 0 &&
+              (e2 & f.presentMask()) != 0 &&
+              (e3 & f.presentMask()) != 0)
+        ) break;
+        store<u64>(result, f.tableAddress(e0) | (iova0 & inPage), 0);
+        store<u64>(result, f.tableAddress(e1) | (iova1 & inPage), 8);
+        store<u64>(result, f.tableAddress(e2) | (iova2 & inPage), 16);
+        store<u64>(result, f.tableAddress(e3) | (iova3 & inPage), 24);
+        if (checked) v128.store(status, i32x4.splat(okPage));
+        from += IN_FLIGHT * 8;
+        result += IN_FLIGHT * 8;
+        status += IN_FLIGHT * 4;
+        reads += <u64>levels << 2;
       }
-      if (uniformDepth) {
-        const e0 = load<u64>(p0 + (<usize>((iova0 >> pageShift) & mask) << 3));
-        const e1 = load<u64>(p1 + (<usize>((iova1 >> pageShift) & mask) << 3));
-        const e2 = load<u64>(p2 + (<usize>((iova2 >> pageShift) & mask) << 3));
-        const e3 = load<u64>(p3 + (<usize>((iova3 >> pageShift) & mask) << 3));
-        const good = checked
-          ? !((~all & tableRequired) | (any & tableDenied) | (~(e0 & e1 & e2 & e3) & pageRequired) |
-              ((e0 | e1 | e2 | e3) & pageDenied))
-          : f.allPresent(e0, e1, e2, e3);
-        if (good) {
-          store<u64>(result, f.tableAddress(e0) | (iova0 & pageMask));
-          store<u64>(result, f.tableAddress(e1) | (iova1 & pageMask), 8);
-          store<u64>(result, f.tableAddress(e2) | (iova2 & pageMask), 16);
-          store<u64>(result, f.tableAddress(e3) | (iova3 & pageMask), 24);
-          if (checked) v128.store(status, i32x4.splat(okPage));
-          status += 16;
-          reads += <u64>levels << 2;
-          from += 32;
-          result += 32;
-          continue;
-        }
-      }
-      for (let k: u32 = 0; k < IN_FLIGHT; k++) {
+      // What stopped it, large leaves above all, and the end of the batch: one by one.
+      for (let k = min<u32>(ONE_BY_ONE, <u32>((end - from) >> 3)); k; k--) {
         const iova = load<u64>(from);
         let pointer = root;
         let level = levels;
-        let shift1 = topShift;
-        let all1: u64 = -1;
-        let any1: u64 = 0;
+        let shift = levelShift<F>(levels);
         let entry: u64 = 0;
-        let reached = inputInRange<F>(table, iova);
+        let reached = inRange<F>(iova, inputLast);
         while (reached) {
-          entry = load<u64>(pointer + (<usize>((iova >> shift1) & mask) << 3));
-          if (level == 1 || f.isLeaf(entry, level)) break;
-          all1 &= entry;
-          any1 |= entry;
-          const offset = f.tableAddress(entry) - base;
-          reached = offset < size && (checked || (entry & f.presentMask()) != 0);
+          entry = load<u64>(pointer + (<usize>((iova >> shift) & <u64>(entriesPerTable<F>() - 1)) << 3));
+          if (f.isLeaf(entry, level)) break;
+          const offset = (entry & mask) - expected;
+          reached = isTable(offset, pages);
           pointer = start + <usize>offset;
           level--;
-          shift1 -= step;
+          shift -= <u64>f.indexBits();
         }
-        const good1 = checked
-          ? reached && !((~all1 & tableRequired) | (any1 & tableDenied) |
-                         (~entry & (level == 1 ? pageRequired : leafRequired)) |
+        const good = checked
+          ? reached && !((~entry & (level == 1 ? pageRequired : leafRequired)) |
                          (entry & (load<u64>(table + (<usize>level << 3), TABLE_RESERVED_LEAF) | leafDenied)))
           : reached && (entry & f.presentMask()) != 0;
-        if (good1) {
-          const low = ((<u64>1) << shift1) - 1;
+        if (good) {
+          const low = ((<u64>1) << shift) - 1;
           store<u64>(result, (f.tableAddress(entry) & ~low) | (iova & low));
-          if (checked) store<u32>(status, statusWord(WALK_OK, level, levels - level + 1, <u32>shift1));
+          if (checked) store<u32>(status, statusWord(WALK_OK, level, levels - level + 1, <u32>shift));
           reads += <u64>(levels - level + 1);
         } else {
           walkSlowly<F, C>(table, iova, uniform, result, status);
@@ -296,7 +327,7 @@ function walkBatchOf<F, C>(table: usize, batch: usize): void {
       }
     }
   }
-  for (; i < total; i++) {
+  for (let i: u32 = 0; from < end; i++) {
     const access = accesses ? <u32>load<u8>(accesses + i) : uniform;
     walkSlowly<F, C>(table, load<u64>(from), access, result, status);
     from += 8;
