@@ -403,5 +403,8 @@ export const RESULT_LIVE = 240;
 export const RESULT_FRAGMENTATION_SUM = 248;
 export const RESULT_FRAGMENTATION_PEAK = 256;
 export const RESULT_FRAGMENTATION_SAMPLES = 264;
-/** Leaves at all levels together at their peak. */
+/** Leaves at all levels together: at their peak, and now. */
 export const RESULT_TOTAL_PEAK = 272;
+export const RESULT_TOTAL = 280;
+/** Up to which operation RESULT_LEAVES_SUM has been brought; the results are complete after `replaySummarize`. */
+export const RESULT_LEAVES_SINCE = 288;

@@ -2,6 +2,7 @@
 import { type Engine, instantiateEngine } from "../src/engine/engine.js";
 import { type Change, changeBigInt, changeWasm, changeWords } from "./contenders/change.js";
 import { iovaBigInt, iovaNumber, iovaWasm } from "./contenders/iova.js";
+import { type TraceInput, traceInput, traceRead, traceReplay, traceSplit } from "./contenders/trace.js";
 import { walkBigInt, walkWasm, walkWords } from "./contenders/walk.js";
 import type { BenchCase, Rival } from "./harness.js";
 import type { ChangeInput, IovaInput, WalkInput } from "./inputs.js";
@@ -90,6 +91,29 @@ function iovaCase(
   };
 }
 
+/** A real trace with several pieces a mapping, from the project's root, where npm runs the bench. */
+const TRACE = "test/fixtures/traces/smmuv3-nvme.trace.gz";
+
+function traceCases(module: WebAssembly.Module, input: TraceInput): BenchCase[] {
+  const strategies = ["as-recorded", "size-aligned", "pa-congruent", "identity"];
+  return [
+    {
+      name: "trace-read",
+      title: "reading trace text into operations, per line",
+      sameResults: false,
+      subject: () => traceRead(module, input),
+      rivals: [{ label: "splitting it into lines", target: 1 / 3, make: () => traceSplit(input) }],
+    },
+    ...strategies.map((strategy) => ({
+      name: `replay-${strategy}`,
+      title: `replaying what was read under ${strategy}, per line`,
+      sameResults: false,
+      subject: () => traceReplay(module, input, strategy),
+      rivals: [{ label: "reading it", target: 4, make: () => traceRead(module, input) }],
+    })),
+  ];
+}
+
 /** The cases in the order in which they run; every one gets an engine (a WASM instance) of its own. */
 export function benchCases(module: WebAssembly.Module): BenchCase[] {
   const engine = (): Promise<Engine> => instantiateEngine(module);
@@ -111,5 +135,6 @@ export function benchCases(module: WebAssembly.Module): BenchCase[] {
     changeCase(engine, "unmap-one", "unmap single 4 KiB pages, per page", "unmap", undefined, pages),
     iovaCase(engine, "iova-1000", undefined, { live: 1000, batch: 50, batches: 400, seed: 6 }),
     iovaCase(engine, "iova-100000", 0.9, { live: 100_000, batch: 500, batches: 1200, seed: 7 }),
+    ...traceCases(module, traceInput(TRACE)),
   ];
 }

@@ -357,6 +357,15 @@ export function spaceReserve(space: usize, firstByte: u64, lastByte: u64): i32 {
   return STATUS_OK;
 }
 
+/** Key of the hole behind the node at `depth` of the path, as its ancestors know it; all ones when there is none. */
+function nextKeyAbove(depth: u32): u64 {
+  for (let d = depth; d--; ) {
+    const next = pathIndex(d) + 1;
+    if (next < nodeCount(pathNode(d))) return nodeKey(pathNode(d), next);
+  }
+  return u64.MAX_VALUE;
+}
+
 /** Makes [start, start + n), none of it free, free again. `treeReserve` came before. */
 function giveBack(space: usize, start: u64, n: u64): void {
   const end = start + n;
@@ -367,14 +376,15 @@ function giveBack(space: usize, start: u64, n: u64): void {
   const belowKey = found ? nodeKey(node, index) : 0;
   const belowLength = found ? nodeValue(node, index) : 0;
   const joinsBelow = found && belowKey + belowLength == start;
-  // The next hole usually stands beside this one; at the end of a node another search finds it.
+  // The next hole usually stands beside this one. At the end of a node an ancestor knows its key, and only a hole that
+  // really touches is worth another search.
   const inNode = index + 1 < nodeCount(node);
   let aboveLength: u64 = 0;
   if (inNode) {
     if (nodeKey(node, index + 1) == end) aboveLength = nodeValue(node, index + 1);
-  } else if (treeFind(space, end)) {
-    if (nodeKey(pathNode(depth), pathIndex(depth)) == end) aboveLength = nodeValue(pathNode(depth), pathIndex(depth));
-    else treeFind(space, start);
+  } else if (nextKeyAbove(depth) == end) {
+    treeFind(space, end);
+    aboveLength = nodeValue(pathNode(depth), pathIndex(depth));
   }
   if (aboveLength) {
     if (inNode) setPath(depth, node, index + 1);

@@ -79,6 +79,14 @@ function wishSlot(level: u32, wish: u64): usize {
 export let bestAddress: u64 = 0;
 export let bestShift: u64 = 0;
 
+/** For a buffer too small for anything but pages: every start serves it as well. */
+// @ts-ignore: decorator
+@inline
+export function noWish<F>(): void {
+  bestShift = levelShift<F>(1);
+  bestAddress = 0;
+}
+
 /**
  * Finds the start (modulo the largest leaf) that needs the fewest leaves for these pieces and returns that number: the
  * attainable minimum. Linear in the number of pieces.

@@ -57,6 +57,7 @@ import {
   RESULT_FRAGMENTATION_SUM,
   RESULT_LEAVES,
   RESULT_LEAVES_PEAK,
+  RESULT_LEAVES_SINCE,
   RESULT_LEAVES_SUM,
   RESULT_LIVE,
   RESULT_LIVE_PEAK,
@@ -65,6 +66,7 @@ import {
   RESULT_PAGES_PEAK,
   RESULT_SPAN_PEAK,
   RESULT_SPLIT,
+  RESULT_TOTAL,
   RESULT_TOTAL_PEAK,
   RESULT_USED,
   SPACE_GRANULE_SHIFT,
@@ -74,11 +76,13 @@ import {
   SPACE_RESULT,
   STATUS_MEMORY_EXHAUSTED,
   STATUS_OK,
+  STATUS_OVERLAP,
   TABLE_ENTRIES_WRITTEN,
   TABLE_LEAVES,
   TABLE_LEVELS,
   TABLE_ROOT,
   TABLE_WHAT,
+  TABLE_WHERE,
 } from "../layout";
 import { hashInit } from "../memory/hash";
 import { heapAllocate, heapDouble, heapFree } from "../memory/heap";
@@ -86,8 +90,8 @@ import { arenaPagesLive, physicalStored } from "../memory/physical";
 import { mapRange } from "../table/map";
 import { count, indexAt, levelShift, tableCreate } from "../table/table";
 import { unmapRange } from "../table/unmap";
-import { bestAddress, bestShift, bestStart, fewestLeaves } from "./congruence";
-import { sharingAdd, sharingAny, sharingDrop } from "./sharing";
+import { bestAddress, bestShift, bestStart, fewestLeaves, noWish } from "./congruence";
+import { sharingAdd, sharingAny, sharingDrop, sharingNextUsed } from "./sharing";
 
 // ---- The replay's own records --------------------------------------------------------------------------------------
 
@@ -125,6 +129,8 @@ const STATE_RAGGED: u32 = 3;
 const SAMPLE_MASK: u32 = 15;
 
 const request = memory.data(REQUEST_BYTES, 16);
+/** TABLE_LEAVES of the operation's table before it. */
+const leavesBefore = memory.data(48, 16);
 
 /** A replay with this setup (REPLAY_* of layout.ts, copied); 0 when memory is exhausted. */
 export function replayCreate(setup: usize): usize {
@@ -159,7 +165,15 @@ export function replayIova(replay: usize, slot: u32): u64 {
   return load<u32>(at, SLOT_STATE) >= STATE_MAPPED ? load<u64>(at, SLOT_IOVA) : u64.MAX_VALUE;
 }
 
-/** Makes an array at least `need` elements long; its linear address, or 0. */
+/** Linear address of an array, at least `need` elements long; 0 when memory is exhausted. */
+// @ts-ignore: decorator
+@inline
+function arrayOf(replay: usize, array: usize, capacityAt: usize, elementBytes: usize, need: u32): usize {
+  return load<u32>(replay + capacityAt) >= need
+    ? <usize>load<u32>(replay + array)
+    : growArray(replay, array, capacityAt, elementBytes, need);
+}
+
 function growArray(replay: usize, array: usize, capacityAt: usize, elementBytes: usize, need: u32): usize {
   let block = <usize>load<u32>(replay + array);
   let capacity = load<u32>(replay + capacityAt);
@@ -175,7 +189,7 @@ function growArray(replay: usize, array: usize, capacityAt: usize, elementBytes:
 
 /** The record of a domain, with table and space made; 0 when memory is exhausted. */
 function openDomain(replay: usize, index: u32): usize {
-  const domains = growArray(replay, DOMAINS, DOMAIN_CAPACITY, DOMAIN_BYTES, index + 1);
+  const domains = arrayOf(replay, DOMAINS, DOMAIN_CAPACITY, DOMAIN_BYTES, index + 1);
   if (!domains) return 0;
   const domain = domains + <usize>index * DOMAIN_BYTES;
   if (load<u32>(domain, DOMAIN_TABLE)) return domain;
@@ -264,41 +278,53 @@ function identityMap<F>(domain: usize, first: u64, bytes: u64): i32 {
   const table = <usize>load<u32>(domain, DOMAIN_TABLE);
   const space = <usize>load<u32>(domain, DOMAIN_SPACE);
   const end = first + bytes;
-  let at = first;
-  while (at < end) {
-    if (isMapped<F>(table, at)) {
-      at = reachEnd(at);
-      continue;
+  for (let at = first; at < end; ) {
+    let runEnd = end;
+    let status = mapRange<F>(table, at, at, end - at, ACCESS_READ | ACCESS_WRITE);
+    if (status == STATUS_OVERLAP) {
+      // Up to what is mapped already, and on behind that leaf.
+      runEnd = load<u64>(table, TABLE_WHERE);
+      if (runEnd > at) status = mapRange<F>(table, at, at, runEnd - at, ACCESS_READ | ACCESS_WRITE);
+      else status = STATUS_OK;
     }
-    let runEnd = reachEnd(at);
-    while (runEnd < end && !isMapped<F>(table, runEnd)) runEnd = reachEnd(runEnd);
-    runEnd = min<u64>(runEnd, end);
-    const status = mapRange<F>(table, at, at, runEnd - at, ACCESS_READ | ACCESS_WRITE);
     if (status != STATUS_OK) return status;
-    spaceTake(space, at, runEnd - at);
-    at = runEnd;
+    if (runEnd > at) spaceTake(space, at, runEnd - at);
+    if (runEnd == end) return STATUS_OK;
+    isMapped<F>(table, runEnd);
+    at = reachEnd(runEnd);
   }
   return STATUS_OK;
 }
 
 /** Unmaps every leaf that touches [first, first + bytes) and of which no page is in use any more. */
 function identityUnmap<F>(domain: usize, first: u64, bytes: u64, flags: u32): void {
+  const sharing = domain + DOMAIN_SHARING;
+  const end = (first + bytes) >> 12;
+  for (let page = first >> 12; page < end; ) {
+    const runEnd = sharingNextUsed(sharing, page, end);
+    if (runEnd > page) unmapUnused<F>(domain, page << 12, runEnd << 12, flags);
+    page = runEnd + 1;
+  }
+}
+
+/** Unmaps the leaves that touch [first, end), no page of which is in use; a larger leaf may have pages in use elsewhere. */
+function unmapUnused<F>(domain: usize, first: u64, end: u64, flags: u32): void {
   const table = <usize>load<u32>(domain, DOMAIN_TABLE);
   const space = <usize>load<u32>(domain, DOMAIN_SPACE);
-  const end = first + bytes;
   const sharing = domain + DOMAIN_SHARING;
-  let at = first;
-  while (at < end) {
-    if (!isMapped<F>(table, at)) {
-      at = reachEnd(at);
-      continue;
-    }
-    const start = at & ~(reach - 1);
-    at = start + reach;
-    if (sharingAny(sharing, start >> 12, reach >> 12)) continue;
-    // Neighbouring leaves of the range go in one call, as a driver's unmap would take them.
-    while (at < end && isMapped<F>(table, at) && !sharingAny(sharing, at >> 12, reach >> 12)) at += reach;
-    if (unmapRange<F>(table, start, at - start, flags) == STATUS_OK) spaceGiveBack(space, start, at - start);
+  // Usually the range is made of whole leaves, and goes in one call, as a driver's unmap would take it.
+  const whole = isMapped<F>(table, first) && !(first & (reach - 1)) && isMapped<F>(table, end - 1) && reachEnd(end - 1) == end;
+  if (whole && unmapRange<F>(table, first, end - first, flags) == STATUS_OK) {
+    spaceGiveBack(space, first, end - first);
+    return;
+  }
+  for (let at = first; at < end; ) {
+    const mapped = isMapped<F>(table, at);
+    const size = reach;
+    const start = at & ~(size - 1);
+    at = start + size;
+    if (!mapped || sharingAny(sharing, start >> 12, size >> 12)) continue;
+    if (unmapRange<F>(table, start, size, flags) == STATUS_OK) spaceGiveBack(space, start, size);
   }
 }
 
@@ -357,7 +383,10 @@ function mapAllocation<F>(replay: usize, domain: usize, slot: usize, operation: 
   const n = load<u32>(operation, OPERATION_PIECES);
   const policy = load<u32>(replay, REPLAY_POLICY);
   const result = replay + RESULT;
-  const attainable = bestStart<F>(table, pieces, n, length);
+  // Only a buffer that could hold a larger leaf is worth the search for its best start.
+  const small = length >> levelShift<F>(2) == 0;
+  const attainable = small ? length >> levelShift<F>(1) : bestStart<F>(table, pieces, n, length);
+  if (small) noWish<F>();
 
   let iova = load<u64>(operation, OPERATION_ADDRESS);
   if (policy == POLICY_IDENTITY) {
@@ -398,7 +427,7 @@ function mapAllocation<F>(replay: usize, domain: usize, slot: usize, operation: 
     }
   }
   store<u64>(slot, iova, SLOT_IOVA);
-  count(result, RESULT_FEWEST, fewestLeaves<F>(table, length, load<u32>(table, TABLE_LEVELS)));
+  count(result, RESULT_FEWEST, small ? attainable : fewestLeaves<F>(table, length, load<u32>(table, TABLE_LEVELS)));
   count(result, RESULT_ATTAINABLE, attainable);
   return STATUS_OK;
 }
@@ -448,27 +477,38 @@ function sampleFragmentation(result: usize, space: usize): void {
   count(result, RESULT_FRAGMENTATION_SAMPLES, 1);
 }
 
+/** Leaves of one level changed by an operation: brings the totals over all domains up to date. */
+function countLeaves(result: usize, level: u32, before: u64, after: u64): void {
+  const at = result + (<usize>level << 3);
+  const operations = load<u64>(result, RESULT_OPERATIONS);
+  const leaves = load<u64>(at, RESULT_LEAVES);
+  // The sum over operations grows only when the number changes; `replaySummarize` adds what is still owed.
+  const owed = leaves * (operations - load<u64>(at, RESULT_LEAVES_SINCE));
+  store<u64>(at, load<u64>(at, RESULT_LEAVES_SUM) + owed, RESULT_LEAVES_SUM);
+  store<u64>(at, operations, RESULT_LEAVES_SINCE);
+  const changed = leaves + after - before;
+  store<u64>(at, changed, RESULT_LEAVES);
+  raise(at, RESULT_LEAVES_PEAK, changed);
+}
+
 function runBatch<F>(replay: usize, operations: usize, total: u32, pieces: usize): i32 {
   const result = replay + RESULT;
+  const largest = changetype<F>(0).leafSizes();
   const levels = load<u32>(replay, REPLAY_LEVELS);
   let piece = pieces;
   for (let i: u32 = 0; i < total; i++) {
     const operation = operations + <usize>i * OPERATION_BYTES;
     const domain = openDomain(replay, load<u32>(operation, OPERATION_DOMAIN));
     const slotIndex = load<u32>(operation, OPERATION_SLOT);
-    const slots = growArray(replay, SLOTS, SLOT_CAPACITY, SLOT_BYTES, slotIndex + 1);
+    const slots = arrayOf(replay, SLOTS, SLOT_CAPACITY, SLOT_BYTES, slotIndex + 1);
     if (!domain || !slots) return STATUS_MEMORY_EXHAUSTED;
     const slot = slots + <usize>slotIndex * SLOT_BYTES;
     const table = <usize>load<u32>(domain, DOMAIN_TABLE);
     const space = <usize>load<u32>(domain, DOMAIN_SPACE);
     const length = load<u64>(operation, OPERATION_LENGTH);
-    let leavesBefore: u64 = 0;
-    for (let level: u32 = 1; level <= levels; level++) {
-      const at = <usize>level << 3;
-      const leaves = load<u64>(table + at, TABLE_LEAVES);
-      leavesBefore += leaves;
-      store<u64>(result + at, load<u64>(result + at, RESULT_LEAVES) - leaves, RESULT_LEAVES);
-    }
+    v128.store(leavesBefore, v128.load(table + TABLE_LEAVES));
+    v128.store(leavesBefore, v128.load(table + TABLE_LEAVES, 16), 16);
+    v128.store(leavesBefore, v128.load(table + TABLE_LEAVES, 32), 32);
     const isMap = load<u32>(operation, OPERATION_KIND) == OPERATION_MAP;
     if (isMap) {
       const status = mapAllocation<F>(replay, domain, slot, operation, piece);
@@ -492,22 +532,21 @@ function runBatch<F>(replay: usize, operations: usize, total: u32, pieces: usize
       count(result, RESULT_LIVE, -length);
     }
 
-    let leavesAfter: u64 = 0;
-    let allLeaves: u64 = 0;
+    let made: u64 = 0;
     for (let level: u32 = 1; level <= levels; level++) {
-      const at = <usize>level << 3;
-      const here = load<u64>(table + at, TABLE_LEAVES);
-      leavesAfter += here;
-      const leaves = load<u64>(result + at, RESULT_LEAVES) + here;
-      allLeaves += leaves;
-      store<u64>(result + at, leaves, RESULT_LEAVES);
-      store<u64>(result + at, load<u64>(result + at, RESULT_LEAVES_SUM) + leaves, RESULT_LEAVES_SUM);
-      raise(result + at, RESULT_LEAVES_PEAK, leaves);
+      // Levels that never hold a leaf are no business of a loop that runs for every operation.
+      if (!((largest >> levelShift<F>(level)) & 1)) continue;
+      const before = load<u64>(leavesBefore + (<usize>level << 3));
+      const after = load<u64>(table + (<usize>level << 3), TABLE_LEAVES);
+      if (before == after) continue;
+      countLeaves(result, level, before, after);
+      made += after - before;
     }
+    store<u64>(result, load<u64>(result, RESULT_TOTAL) + made, RESULT_TOTAL);
     count(result, RESULT_OPERATIONS, 1);
     if (isMap) {
-      count(result, RESULT_USED, leavesAfter - leavesBefore);
-      raise(result, RESULT_TOTAL_PEAK, allLeaves);
+      count(result, RESULT_USED, made);
+      raise(result, RESULT_TOTAL_PEAK, load<u64>(result, RESULT_TOTAL));
       raise(result, RESULT_PAGES_PEAK, <u64>arenaPagesLive());
       if (load<u64>(space, SPACE_LIVE)) {
         raise(result, RESULT_SPAN_PEAK, (load<u64>(space, SPACE_HIGHEST) - load<u64>(space, SPACE_LOWEST)) << 12);
@@ -548,4 +587,8 @@ export function replaySummarize(replay: usize): void {
     }
   }
   store<u64>(replay + RESULT, written, RESULT_ENTRIES_WRITTEN);
+  for (let level: u32 = 1; level <= load<u32>(replay, REPLAY_LEVELS); level++) {
+    const leaves = load<u64>(replay + RESULT + (<usize>level << 3), RESULT_LEAVES);
+    countLeaves(replay + RESULT, level, leaves, leaves);
+  }
 }

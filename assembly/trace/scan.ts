@@ -152,19 +152,32 @@ export function behindLastLineFeed(begin: usize, end: usize): usize {
   return noDigits(values) ? -1 : <i64>joinDigits(values);
 }
 
+/** Which of sixteen bytes are hexadecimal digits. */
+// @ts-ignore: decorator
+@inline function hexDigits(bytes: v128): i32 {
+  const lower = v128.or(bytes, i8x16.splat(0x20));
+  const digits = v128.and(i8x16.gt_s(bytes, i8x16.splat(0x2f)), i8x16.lt_s(bytes, i8x16.splat(0x3a)));
+  const letters = v128.and(i8x16.gt_s(lower, i8x16.splat(0x60)), i8x16.lt_s(lower, i8x16.splat(0x67)));
+  return i8x16.bitmask(v128.or(digits, letters));
+}
+
+/** The number that sixteen hexadecimal digits are. */
+// @ts-ignore: decorator
+@inline function hexValue(bytes: v128): u64 {
+  const nine = v128.and(i8x16.gt_s(bytes, i8x16.splat(0x39)), i8x16.splat(9));
+  const nibbles = v128.and(i8x16.add(bytes, nine), i8x16.splat(15));
+  // The first character of a pair is the high nibble and, little-endian, the low byte of its 16-bit lane.
+  const pairs = v128.or(i16x8.shl(nibbles, 4), i16x8.shr_u(nibbles, 8));
+  const reversed = v128.shuffle<u8>(pairs, pairs, 14, 12, 10, 8, 6, 4, 2, 0, 14, 12, 10, 8, 6, 4, 2, 0);
+  return i64x2.extract_lane(reversed, 0);
+}
+
 /** Whether the sixteen bytes are hexadecimal digits; `parsed` is their value. */
 // @ts-ignore: decorator
 @inline export function parseHex16(at: usize): bool {
   const bytes = v128.load(at);
-  const digits = i8x16.sub(bytes, i8x16.splat(0x30));
-  const letters = i8x16.sub(v128.or(bytes, i8x16.splat(0x20)), i8x16.splat(0x61));
-  const isDigits = i8x16.lt_u(digits, i8x16.splat(10));
-  if (!i8x16.all_true(v128.or(isDigits, i8x16.lt_u(letters, i8x16.splat(6))))) return false;
-  const nibbles = v128.bitselect(digits, i8x16.add(letters, i8x16.splat(10)), isDigits);
-  // The first character of a pair is the high nibble and, little-endian, the low byte of its 16-bit lane.
-  const pairs = v128.or(i16x8.shl(nibbles, 4), i16x8.shr_u(nibbles, 8));
-  const reversed = v128.shuffle<u8>(pairs, pairs, 14, 12, 10, 8, 6, 4, 2, 0, 14, 12, 10, 8, 6, 4, 2, 0);
-  parsed = i64x2.extract_lane(reversed, 0);
+  if (hexDigits(bytes) != 0xffff) return false;
+  parsed = hexValue(bytes);
   return true;
 }
 
@@ -172,21 +185,12 @@ export function behindLastLineFeed(begin: usize, end: usize): usize {
 export function parseHex(at: usize): u32 {
   if (load<u16>(at) == 0x7830) at += 2;
   const bytes = v128.load(at);
-  const digits = i8x16.sub(bytes, i8x16.splat(0x30));
-  const letters = i8x16.sub(v128.or(bytes, i8x16.splat(0x20)), i8x16.splat(0x61));
-  const isDigits = i8x16.lt_u(digits, i8x16.splat(10));
-  const others = ~i8x16.bitmask(v128.or(isDigits, i8x16.lt_u(letters, i8x16.splat(6)))) & 0xffff;
-  const count = others ? ctz(others) : 16;
-  cursor = at + <usize>count;
+  // One bit more, so that there is always one that is no digit.
+  const count = <usize>ctz(hexDigits(bytes) ^ 0x1ffff);
+  cursor = at + count;
   if (!count) return REASON_BAD_NUMBER;
   if (count == 16 && isHexDigit(load<u8>(cursor))) return REASON_OVERFLOW;
-  const nibbles = v128.and(
-    v128.bitselect(digits, i8x16.add(letters, i8x16.splat(10)), isDigits),
-    i8x16.splat(15)
-  );
-  const pairs = v128.or(i16x8.shl(nibbles, 4), i16x8.shr_u(nibbles, 8));
-  const reversed = v128.shuffle<u8>(pairs, pairs, 14, 12, 10, 8, 6, 4, 2, 0, 14, 12, 10, 8, 6, 4, 2, 0);
-  parsed = <u64>i64x2.extract_lane(reversed, 0) >> <u64>((16 - count) << 2);
+  parsed = hexValue(bytes) >> ((16 - <u64>count) << 2);
   return 0;
 }
 

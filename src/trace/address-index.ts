@@ -2,6 +2,8 @@
 import { SMALL_PAGES, SmallRanges } from "./small-ranges.js";
 import { SortedRanges } from "./sorted-ranges.js";
 
+const SHORT_PAGES = SMALL_PAGES;
+
 /**
  * Disjoint ranges [start, end) of page numbers, each with an id. Nearly all are short, and then cost a few bit operations
  * whatever the addresses are; the long ones are kept in order.
@@ -21,13 +23,13 @@ export class AddressIndex {
 
   /** Adds a range, which must not overlap another. */
   insert(start: number, end: number, id: number): void {
-    if (end - start <= SMALL_PAGES) this.#short.insert(start, end, id);
+    if (end - start <= SHORT_PAGES) this.#short.insert(start, end, id);
     else this.#long.insert(start, end, id);
   }
 
   /** Removes a range that was added. */
   remove(start: number, end: number): void {
-    if (end - start <= SMALL_PAGES) this.#short.remove(start, end);
+    if (end - start <= SHORT_PAGES) this.#short.remove(start, end);
     else this.#long.remove(start);
   }
 }

@@ -35,6 +35,28 @@ import type { BatchWriter } from "./batch.js";
 import { grownFloat64, grownInt32 } from "./growable.js";
 import type { Placement } from "./placement.js";
 
+// Fields of a token as elements of the views, and their values. A module's own constants are compiled into the code;
+// imported ones are loaded and checked at every use, which here was a tenth of the time.
+const KIND = TOKEN_KIND >>> 2;
+const CONTEXT = TOKEN_CONTEXT >>> 2;
+const TASK = TOKEN_TASK >>> 2;
+const DEVICE = TOKEN_DEVICE >>> 2;
+const DETAIL = TOKEN_DETAIL >>> 2;
+const LINE = TOKEN_LINE >>> 3;
+const PAGE = TOKEN_PAGE >>> 3;
+const PAGES = TOKEN_PAGES >>> 3;
+const PHYSICAL = TOKEN_PHYSICAL >>> 3;
+const MAP = TOKEN_MAP;
+const UNMAP = TOKEN_UNMAP;
+const DMA_MAP = TOKEN_DMA_MAP;
+const DMA_UNMAPPED = TOKEN_DMA_UNMAPPED;
+const DMA_UNMAPPING = TOKEN_DMA_UNMAPPING;
+const LEVEL = DETAIL_LEVEL;
+const CUT = DETAIL_CUT;
+const CPU_SHIFT = DETAIL_CPU_SHIFT;
+const TASK_LEVEL = LEVEL_TASK;
+const UNKNOWN_LEVEL = LEVEL_UNKNOWN;
+
 // States of a queue entry.
 /** A piece that is not decided. */
 const OPEN = 0;
@@ -87,9 +109,11 @@ export class Assembler {
 
   /** Open pieces by their first page: sequence of the newest of each bucket. */
   #buckets = new Float64Array(0x400).fill(NONE);
+  #bucketMask = 0x3ff;
   #open = 0;
 
-  // Per context.
+  // Per context, of which there is room for so many.
+  #contexts = 64;
   /** Sequence of the last piece, while the next may continue its run. */
   #lastPiece = new Float64Array(64).fill(NONE);
   /** Device of a dma_unmap_sg or dma_free* whose unmap is to come, and its range (0 pages: not known). */
@@ -119,34 +143,34 @@ export class Assembler {
   token(words: Int32Array, numbers: Float64Array, at: number): void {
     const word = at >>> 2;
     const number = at >>> 3;
-    const kind = words[word + (TOKEN_KIND >>> 2)];
-    const context = words[word + (TOKEN_CONTEXT >>> 2)];
-    const task = words[word + (TOKEN_TASK >>> 2)];
-    const detail = words[word + (TOKEN_DETAIL >>> 2)];
-    const page = numbers[number + (TOKEN_PAGE >>> 3)];
-    const pages = numbers[number + (TOKEN_PAGES >>> 3)];
+    const kind = words[word + KIND];
+    const context = words[word + CONTEXT];
+    const task = words[word + TASK];
+    const detail = words[word + DETAIL];
+    const page = numbers[number + PAGE];
+    const pages = numbers[number + PAGES];
     // Without a flags column an interrupt's events share the context of what it interrupted.
-    const level = detail & DETAIL_LEVEL;
-    const exact = level !== LEVEL_UNKNOWN;
-    if (context >= this.#lastPiece.length) this.#growContexts(context + 1);
-    if (this.#pendingCount > 0) this.#settleFinished(context, detail >>> DETAIL_CPU_SHIFT, level, kind);
-    if (kind === TOKEN_MAP) {
-      const physical = numbers[number + (TOKEN_PHYSICAL >>> 3)];
-      this.#map(context, task, page, pages, physical, numbers[number + (TOKEN_LINE >>> 3)]);
+    const level = detail & LEVEL;
+    const exact = level !== UNKNOWN_LEVEL;
+    if (context >= this.#contexts) this.#growContexts(context + 1);
+    if (this.#pendingCount > 0) this.#settleFinished(context, detail >>> CPU_SHIFT, level, kind);
+    if (kind === MAP) {
+      const physical = numbers[number + PHYSICAL];
+      this.#map(context, task, page, pages, physical, numbers[number + LINE]);
       return;
     }
     if (exact) this.#lastPiece[context] = NONE;
-    if (kind === TOKEN_UNMAP) {
-      this.#unmap(context, task, page, pages, detail, numbers[number + (TOKEN_LINE >>> 3)]);
+    if (kind === UNMAP) {
+      this.#unmap(context, task, page, pages, detail, numbers[number + LINE]);
       return;
     }
-    const device = words[word + (TOKEN_DEVICE >>> 2)];
-    if (kind === TOKEN_DMA_MAP) {
-      const physical = numbers[number + (TOKEN_PHYSICAL >>> 3)];
-      this.#nameMap(context, task, page, pages, physical, device, (detail & DETAIL_CUT) !== 0);
-    } else if (kind === TOKEN_DMA_UNMAPPED) {
+    const device = words[word + DEVICE];
+    if (kind === DMA_MAP) {
+      const physical = numbers[number + PHYSICAL];
+      this.#nameMap(context, task, page, pages, physical, device, (detail & CUT) !== 0);
+    } else if (kind === DMA_UNMAPPED) {
       this.#nameUnmap(context, task, page, pages, device);
-    } else if (kind === TOKEN_DMA_UNMAPPING) {
+    } else if (kind === DMA_UNMAPPING) {
       this.#announced[context] = device;
       this.#announcedPage[context] = page;
       this.#announcedPages[context] = pages;
@@ -174,9 +198,9 @@ export class Assembler {
       }
     }
     this.#lastPiece[context] = sequence;
-    if (this.#open >= this.#buckets.length) this.#growBuckets();
+    if (this.#open > this.#bucketMask) this.#growBuckets();
     this.#open++;
-    const bucket = bucketOf(page, this.#buckets.length - 1);
+    const bucket = bucketOf(page, this.#bucketMask);
     this.#chain[sequence & this.#mask] = this.#buckets[bucket];
     this.#buckets[bucket] = sequence;
   }
@@ -192,7 +216,7 @@ export class Assembler {
       this.emptyUnmaps++;
       return;
     }
-    const settled = isAnnounced && (detail & DETAIL_LEVEL) !== LEVEL_UNKNOWN;
+    const settled = isAnnounced && (detail & LEVEL) !== UNKNOWN_LEVEL;
     const sequence = this.#enqueue(settled ? DECIDED : PENDING, context, task, page, pages, line);
     const at = sequence & this.#mask;
     if (isAnnounced) this.#device[at] = announced;
@@ -231,7 +255,7 @@ export class Assembler {
     const mask = this.#mask;
     let best = NONE;
     let bestScore = -1;
-    let sequence = this.#buckets[bucketOf(page, this.#buckets.length - 1)];
+    let sequence = this.#buckets[bucketOf(page, this.#bucketMask)];
     while (sequence >= 0) {
       const at = sequence & mask;
       if (this.#page[at] === page) {
@@ -288,11 +312,11 @@ export class Assembler {
       const sequence = this.#pending[index];
       const at = sequence & this.#mask;
       const detail = this.#pieceCount[at];
-      const pendingLevel = detail & DETAIL_LEVEL;
+      const pendingLevel = detail & LEVEL;
       let finished = this.#tail - sequence > OLD_PENDING;
-      if (pendingLevel !== LEVEL_UNKNOWN) {
-        if (this.#context[at] === context) finished ||= kind !== TOKEN_DMA_UNMAPPED;
-        else if (pendingLevel > LEVEL_TASK && level <= pendingLevel) finished ||= detail >>> DETAIL_CPU_SHIFT === cpu;
+      if (pendingLevel !== UNKNOWN_LEVEL) {
+        if (this.#context[at] === context) finished ||= kind !== DMA_UNMAPPED;
+        else if (pendingLevel > TASK_LEVEL && level <= pendingLevel) finished ||= detail >>> CPU_SHIFT === cpu;
       }
       if (finished) this.#settle(index);
       else index++;
@@ -341,7 +365,7 @@ export class Assembler {
     const mask = this.#mask;
     let oldest = NONE;
     let fitting = NONE;
-    let sequence = this.#buckets[bucketOf(page, this.#buckets.length - 1)];
+    let sequence = this.#buckets[bucketOf(page, this.#bucketMask)];
     while (sequence >= 0) {
       const at = sequence & mask;
       if (this.#page[at] === page && sequence < unmap) {
@@ -372,7 +396,7 @@ export class Assembler {
     if (next >= 0 && this.#state[next & this.#mask] === OPEN) return next;
     if (!search) return NONE;
     // An interrupt's mapping in the same context, or a migration, has separated the pieces.
-    let found = this.#buckets[bucketOf(stop, this.#buckets.length - 1)];
+    let found = this.#buckets[bucketOf(stop, this.#bucketMask)];
     let best = NONE;
     while (found >= 0) {
       const other = found & this.#mask;
@@ -415,7 +439,7 @@ export class Assembler {
   /** Takes an open piece out of its bucket. */
   #remove(sequence: number): void {
     const mask = this.#mask;
-    const bucket = bucketOf(this.#page[sequence & mask], this.#buckets.length - 1);
+    const bucket = bucketOf(this.#page[sequence & mask], this.#bucketMask);
     this.#open--;
     let found = this.#buckets[bucket];
     if (found === sequence) {
@@ -533,19 +557,22 @@ export class Assembler {
   }
 
   #growBuckets(): void {
-    const buckets = new Float64Array(this.#buckets.length * 4).fill(NONE);
+    const mask = this.#bucketMask * 4 + 3;
+    const buckets = new Float64Array(mask + 1).fill(NONE);
     for (let sequence = this.#head; sequence < this.#tail - 1; sequence++) {
       const at = sequence & this.#mask;
       if (this.#state[at] !== OPEN) continue;
-      const bucket = bucketOf(this.#page[at], buckets.length - 1);
+      const bucket = bucketOf(this.#page[at], mask);
       this.#chain[at] = buckets[bucket];
       buckets[bucket] = sequence;
     }
     this.#buckets = buckets;
+    this.#bucketMask = mask;
   }
 
   #growContexts(count: number): void {
-    const capacity = Math.max(count, this.#lastPiece.length * 2);
+    const capacity = Math.max(count, this.#contexts * 2);
+    this.#contexts = capacity;
     const lastPiece = new Float64Array(capacity).fill(NONE);
     lastPiece.set(this.#lastPiece);
     this.#lastPiece = lastPiece;

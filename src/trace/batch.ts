@@ -30,6 +30,19 @@ export type BatchSink = (batch: OperationBatch) => void;
 
 const PAGE_BYTES = 4096;
 const PAGES_PER_4_GIB = 0x100000;
+// The records as words. Own constants: see assembler.ts.
+const OPERATION_WORDS = OPERATION_BYTES >>> 2;
+const KIND = OPERATION_KIND >>> 2;
+const DOMAIN = OPERATION_DOMAIN >>> 2;
+const SLOT = OPERATION_SLOT >>> 2;
+const PIECES = OPERATION_PIECES >>> 2;
+const ADDRESS = OPERATION_ADDRESS >>> 2;
+const LENGTH = OPERATION_LENGTH >>> 2;
+const MAP = OPERATION_MAP;
+const UNMAP = OPERATION_UNMAP;
+const PIECE_WORDS = PIECE_BYTES >>> 2;
+const PHYSICAL = PIECE_PHYSICAL >>> 2;
+const PIECE_LENGTH_AT = PIECE_LENGTH >>> 2;
 
 /** Collects operations and delivers a batch whenever `batchSize` of them are complete. */
 export class BatchWriter {
@@ -47,34 +60,34 @@ export class BatchWriter {
   constructor(sink: BatchSink, batchSize: number) {
     this.#sink = sink;
     this.#batchSize = batchSize;
-    this.#operations = new Int32Array((batchSize * OPERATION_BYTES) >>> 2);
+    this.#operations = new Int32Array(batchSize * OPERATION_WORDS);
     this.#lines = new Float64Array(batchSize);
-    this.#pieces = new Int32Array((batchSize * PIECE_BYTES) >>> 2);
+    this.#pieces = new Int32Array(batchSize * PIECE_WORDS);
   }
 
   /** A map of `pages` pages recorded at `page`; its `pieceCount` pieces must follow by `piece`. */
   map(domain: number, slot: number, pieceCount: number, page: number, pages: number, line: number): void {
     if (this.#count === this.#batchSize) this.flush();
-    this.#write(OPERATION_MAP, domain, slot, pieceCount, page, pages, line);
-    const words = ((this.#pieceCount + pieceCount) * PIECE_BYTES) >>> 2;
+    this.#write(MAP, domain, slot, pieceCount, page, pages, line);
+    const words = (this.#pieceCount + pieceCount) * PIECE_WORDS;
     if (words > this.#pieces.length) {
       const grown = new Int32Array(Math.max(words, this.#pieces.length * 2));
-      grown.set(this.#pieces.subarray(0, (this.#pieceCount * PIECE_BYTES) >>> 2));
+      grown.set(this.#pieces.subarray(0, this.#pieceCount * PIECE_WORDS));
       this.#pieces = grown;
     }
   }
 
   piece(physicalPage: number, pages: number): void {
-    const at = (this.#pieceCount++ * PIECE_BYTES) >>> 2;
+    const at = this.#pieceCount++ * PIECE_WORDS;
     this.totalPieces++;
-    storePages(this.#pieces, at + (PIECE_PHYSICAL >>> 2), physicalPage);
-    storePages(this.#pieces, at + (PIECE_LENGTH >>> 2), pages);
+    storePages(this.#pieces, at + PHYSICAL, physicalPage);
+    storePages(this.#pieces, at + PIECE_LENGTH_AT, pages);
   }
 
   /** An unmap of `pages` pages from page `offset` of the allocation on. */
   unmap(domain: number, slot: number, offset: number, pages: number, line: number): void {
     if (this.#count === this.#batchSize) this.flush();
-    this.#write(OPERATION_UNMAP, domain, slot, 0, offset, pages, line);
+    this.#write(UNMAP, domain, slot, 0, offset, pages, line);
   }
 
   /** Delivers what has been collected. */
@@ -89,7 +102,7 @@ export class BatchWriter {
     };
     this.#operations = new Int32Array(this.#operations.length);
     this.#lines = new Float64Array(this.#lines.length);
-    this.#pieces = new Int32Array((this.#batchSize * PIECE_BYTES) >>> 2);
+    this.#pieces = new Int32Array(this.#batchSize * PIECE_WORDS);
     this.#count = 0;
     this.#pieceCount = 0;
     this.#sink(batch);
@@ -105,13 +118,13 @@ export class BatchWriter {
     line: number,
   ): void {
     const words = this.#operations;
-    const at = (this.#count * OPERATION_BYTES) >>> 2;
-    words[at + (OPERATION_KIND >>> 2)] = kind;
-    words[at + (OPERATION_DOMAIN >>> 2)] = domain;
-    words[at + (OPERATION_SLOT >>> 2)] = slot;
-    words[at + (OPERATION_PIECES >>> 2)] = pieceCount;
-    storePages(words, at + (OPERATION_ADDRESS >>> 2), page);
-    storePages(words, at + (OPERATION_LENGTH >>> 2), pages);
+    const at = this.#count * OPERATION_WORDS;
+    words[at + KIND] = kind;
+    words[at + DOMAIN] = domain;
+    words[at + SLOT] = slot;
+    words[at + PIECES] = pieceCount;
+    storePages(words, at + ADDRESS, page);
+    storePages(words, at + LENGTH, pages);
     this.#lines[this.#count++] = line;
     this.total++;
   }

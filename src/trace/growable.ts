@@ -16,6 +16,7 @@ export function grownInt32(array: Int32Array, capacity: number, fill = 0): Int32
 /** Dense indices: the one freed last is taken first, else the next unused. */
 export class IndexPool {
   #free = new Int32Array(64);
+  #capacity = 64;
   #freeCount = 0;
   /** One more than the highest index ever taken. */
   size = 0;
@@ -29,7 +30,10 @@ export class IndexPool {
   }
 
   give(index: number): void {
-    if (this.#freeCount === this.#free.length) this.#free = grownInt32(this.#free, this.#freeCount * 2);
+    if (this.#freeCount === this.#capacity) {
+      this.#capacity *= 2;
+      this.#free = grownInt32(this.#free, this.#capacity);
+    }
     this.#free[this.#freeCount++] = index;
   }
 }

@@ -1,6 +1,7 @@
 /** Trace files for Node: plain text or gzip, by their first bytes and not by their names, streaming. */
 import { createReadStream } from "node:fs";
 import { createGunzip } from "node:zlib";
+import { concatUint8Arrays } from "typed-array-utils";
 import { TraceError } from "./errors.js";
 
 /** Bytes per read; compressed traces shrink to about a sixteenth. */
@@ -45,14 +46,7 @@ async function firstBytes(chunks: AsyncIterator<Uint8Array>): Promise<Uint8Array
   while (first.length < 2) {
     const next = await chunks.next();
     if (next.done === true) break;
-    if (first.length === 0) {
-      first = next.value;
-      continue;
-    }
-    const joined = new Uint8Array(first.length + next.value.length);
-    joined.set(first);
-    joined.set(next.value, first.length);
-    first = joined;
+    first = concatUint8Arrays(first, next.value);
   }
   return first;
 }

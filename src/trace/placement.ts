@@ -42,11 +42,13 @@ export class Placement {
   readonly #domainOfDevice: Domain[] = [];
 
   readonly #segments = new IndexPool();
+  #segmentCapacity = 1024;
   #segmentStart = new Float64Array(1024);
   #segmentEnd = new Float64Array(1024);
   #segmentSlot = new Int32Array(1024);
 
   readonly #slots = new IndexPool();
+  #slotCapacity = 1024;
   #slotStart = new Float64Array(1024);
   #slotLivePages = new Float64Array(1024);
   #slotPieces = new Int32Array(1024);
@@ -87,19 +89,21 @@ export class Placement {
       domain = this.#unnamedDomain(page, end);
     } else {
       domain = this.#deviceDomain(device);
-      if (domain.live.firstOverlap(page, end) >= 0) {
+      const segment = domain.live.firstOverlap(page, end);
+      if (segment >= 0) {
         this.conflicts++;
         if (this.firstConflicts.length < KEPT_CONFLICTS) {
           this.firstConflicts.push({ line, domain: domain.index, iova: BigInt(page) * 4096n });
         }
-        this.#endOverlapping(domain, page, end, line);
+        this.#endOverlapping(domain, segment, page, end, line);
       }
     }
     const slot = this.#slots.take();
-    if (slot >= this.#slotStart.length) {
-      this.#slotStart = grownFloat64(this.#slotStart, slot * 2);
-      this.#slotLivePages = grownFloat64(this.#slotLivePages, slot * 2);
-      this.#slotPieces = grownInt32(this.#slotPieces, slot * 2);
+    if (slot >= this.#slotCapacity) {
+      this.#slotCapacity *= 2;
+      this.#slotStart = grownFloat64(this.#slotStart, this.#slotCapacity);
+      this.#slotLivePages = grownFloat64(this.#slotLivePages, this.#slotCapacity);
+      this.#slotPieces = grownInt32(this.#slotPieces, this.#slotCapacity);
     }
     this.#slotStart[slot] = page;
     this.#slotLivePages[slot] = pages;
@@ -113,17 +117,21 @@ export class Placement {
   /** Writes the unmap operations of [page, page + pages). `device` is −1 when nothing names it. */
   unmap(device: number, page: number, pages: number, line: number): void {
     const end = page + pages;
-    let domain: Domain | null = null;
+    let domain: Domain | null;
     if (device >= 0) {
       const named = this.#deviceDomain(device);
-      if (named.live.firstOverlap(page, end) >= 0) domain = named;
+      const segment = named.live.firstOverlap(page, end);
+      if (segment >= 0) {
+        this.#removeRange(named, segment, page, end, line);
+        return;
+      }
       // The event that names its map may have been lost or not recorded.
-      else domain = this.#bestUnnamed(page, end, FIT_START);
+      domain = this.#bestUnnamed(page, end, FIT_START);
     } else {
       domain = this.#bestUnnamed(page, end, FIT_OVERLAP) ?? this.#bestNamed(page, end);
     }
     if (domain === null) this.unmapsOfUnknown++;
-    else this.#removeRange(domain, page, end, line);
+    else this.#removeRange(domain, domain.live.firstOverlap(page, end), page, end, line);
   }
 
   #deviceDomain(device: number): Domain {
@@ -202,10 +210,11 @@ export class Placement {
 
   #addSegment(domain: Domain, start: number, end: number, slot: number): void {
     const segment = this.#segments.take();
-    if (segment >= this.#segmentStart.length) {
-      this.#segmentStart = grownFloat64(this.#segmentStart, segment * 2);
-      this.#segmentEnd = grownFloat64(this.#segmentEnd, segment * 2);
-      this.#segmentSlot = grownInt32(this.#segmentSlot, segment * 2);
+    if (segment >= this.#segmentCapacity) {
+      this.#segmentCapacity *= 2;
+      this.#segmentStart = grownFloat64(this.#segmentStart, this.#segmentCapacity);
+      this.#segmentEnd = grownFloat64(this.#segmentEnd, this.#segmentCapacity);
+      this.#segmentSlot = grownInt32(this.#segmentSlot, this.#segmentCapacity);
     }
     this.#segmentStart[segment] = start;
     this.#segmentEnd[segment] = end;
@@ -213,10 +222,9 @@ export class Placement {
     domain.live.insert(start, end, segment);
   }
 
-  #removeRange(domain: Domain, page: number, end: number, line: number): void {
-    for (;;) {
-      const segment = domain.live.firstOverlap(page, end);
-      if (segment < 0) return;
+  /** Unmaps [page, end) from `segment` on, the first live one there or −1. */
+  #removeRange(domain: Domain, segment: number, page: number, end: number, line: number): void {
+    while (segment >= 0) {
       const start = this.#segmentStart[segment];
       const stop = this.#segmentEnd[segment];
       const slot = this.#segmentSlot[segment];
@@ -232,16 +240,15 @@ export class Placement {
         this.livePieces -= this.#slotPieces[slot];
         this.#slots.give(slot);
       }
-      if (stop >= end) return;
+      segment = stop < end ? domain.live.firstOverlap(stop, end) : -1;
     }
   }
 
-  /** Unmaps whole every live segment that has a byte in [page, end). */
-  #endOverlapping(domain: Domain, page: number, end: number, line: number): void {
-    for (;;) {
-      const segment = domain.live.firstOverlap(page, end);
-      if (segment < 0) return;
-      this.#removeRange(domain, this.#segmentStart[segment], this.#segmentEnd[segment], line);
+  /** Unmaps whole every live segment that has a byte in [page, end), from `segment` on. */
+  #endOverlapping(domain: Domain, segment: number, page: number, end: number, line: number): void {
+    while (segment >= 0) {
+      this.#removeRange(domain, segment, this.#segmentStart[segment], this.#segmentEnd[segment], line);
+      segment = domain.live.firstOverlap(page, end);
     }
   }
 }

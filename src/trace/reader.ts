@@ -91,6 +91,15 @@ export interface TraceStatistics {
   readonly maxPending: number;
 }
 
+// Of a token, for the loop over them all. Own constants: see assembler.ts.
+const RECORD_BYTES = TOKEN_BYTES;
+const KIND = TOKEN_KIND >>> 2;
+const TIME = TOKEN_TIME >>> 3;
+const PAGES = TOKEN_PAGES >>> 3;
+const MAP = TOKEN_MAP;
+const UNMAP = TOKEN_UNMAP;
+const ENTRIES = TOKEN_ENTRIES;
+
 const KEPT_MALFORMED = 20;
 const DEFAULT_BATCH = 4096;
 const NANOSECONDS = 1e9;
@@ -204,26 +213,26 @@ export class TraceReader {
 
   #take(words: Int32Array, numbers: Float64Array, begin: number, count: number): void {
     const assembler = this.#assembler;
-    const end = begin + count * TOKEN_BYTES;
-    for (let at = begin; at < end; at += TOKEN_BYTES) {
+    const end = begin + count * RECORD_BYTES;
+    for (let at = begin; at < end; at += RECORD_BYTES) {
       if (words.length === 0) {
         // A batch's receiver has grown linear memory.
         words = this.#tokenizer.words;
         numbers = this.#tokenizer.numbers;
       }
-      const kind = words[(at + TOKEN_KIND) >>> 2];
-      if (kind >= TOKEN_ENTRIES) {
+      const kind = words[(at >>> 2) + KIND];
+      if (kind >= ENTRIES) {
         this.#remark(kind, words, numbers, at);
         continue;
       }
       if (this.#windowed) {
-        const time = numbers[(at + TOKEN_TIME) >>> 3];
+        const time = numbers[(at >>> 3) + TIME];
         if (time < this.#from || time >= this.#to) continue;
       }
-      if (kind === TOKEN_MAP) {
+      if (kind === MAP) {
         this.#maps++;
-        this.#mappedPages += numbers[(at + TOKEN_PAGES) >>> 3];
-      } else if (kind === TOKEN_UNMAP) {
+        this.#mappedPages += numbers[(at >>> 3) + PAGES];
+      } else if (kind === UNMAP) {
         this.#unmaps++;
       }
       assembler.token(words, numbers, at);

@@ -1,8 +1,10 @@
 /** Short live ranges, by a bit per page. See address-index.ts. */
 
-const BLOCK_SHIFT = 5;
 /** Pages of a block, one bit of a word each; no range is longer, so that a range touches two blocks at most. */
-export const SMALL_PAGES = 1 << BLOCK_SHIFT;
+const BLOCK_PAGES = 32;
+const PAGE_MASK = BLOCK_PAGES - 1;
+/** The longest range. (Exported constants are slower than a module's own: see assembler.ts.) */
+export const SMALL_PAGES = BLOCK_PAGES;
 /** No block has this number. */
 const VACANT = -1;
 
@@ -14,7 +16,9 @@ export class SmallRanges {
   /** First page of the range that `firstOverlap` found last. */
   foundStart = 0;
   #mask = 0;
-  /** Occupied slots of the table; a block whose ranges are all gone keeps its own until the table grows. */
+  /** The slot that was found last. */
+  #recent = 0;
+  /** Occupied slots of the table; a block whose ranges are all gone keeps its own until the table is rebuilt. */
   #occupied = 0;
   #blocks = new Float64Array(0);
   #covered = new Int32Array(0);
@@ -27,11 +31,14 @@ export class SmallRanges {
 
   /** Id of the first range that overlaps [start, end), or −1. */
   firstOverlap(start: number, end: number): number {
-    const first = Math.floor(start / SMALL_PAGES);
-    const last = Math.floor((end - 1) / SMALL_PAGES);
-    if (last - first > this.#mask) return this.#firstOfMany(start, end, first, last);
+    const first = Math.floor(start / BLOCK_PAGES);
+    const from = start & PAGE_MASK;
+    if (end - start <= BLOCK_PAGES - from) return this.#firstWithin(first, from, from + (end - start));
+    const last = Math.floor((end - 1) / BLOCK_PAGES);
+    const to = ((end - 1) & PAGE_MASK) + 1;
+    if (last - first > this.#mask) return this.#firstOfMany(first, from, last, to);
     for (let block = first; block <= last; block++) {
-      const id = this.#firstWithin(this.#find(block), block * SMALL_PAGES, start, end);
+      const id = this.#firstWithin(block, block === first ? from : 0, block === last ? to : BLOCK_PAGES);
       if (id >= 0) return id;
     }
     return -1;
@@ -39,62 +46,64 @@ export class SmallRanges {
 
   /** Adds a range, which must not overlap another. */
   insert(start: number, end: number, id: number): void {
-    const block = Math.floor(start / SMALL_PAGES);
+    const block = Math.floor(start / BLOCK_PAGES);
+    const page = start & PAGE_MASK;
+    const behind = page + (end - start);
     const slot = this.#findOrAdd(block);
-    const page = start - block * SMALL_PAGES;
-    const behind = end - block * SMALL_PAGES;
     this.#covered[slot] |= bits(page, behind);
     this.#starts[slot] |= 1 << page;
-    this.#ids[slot * SMALL_PAGES + page] = id;
-    if (behind > SMALL_PAGES) this.#covered[this.#findOrAdd(block + 1)] |= bits(0, behind - SMALL_PAGES);
+    this.#ids[slot * BLOCK_PAGES + page] = id;
+    if (behind > BLOCK_PAGES) this.#covered[this.#findOrAdd(block + 1)] |= bits(0, behind - BLOCK_PAGES);
   }
 
   /** Removes a range that was added. */
   remove(start: number, end: number): void {
-    const block = Math.floor(start / SMALL_PAGES);
+    const block = Math.floor(start / BLOCK_PAGES);
+    const page = start & PAGE_MASK;
+    const behind = page + (end - start);
     const slot = this.#find(block);
-    const page = start - block * SMALL_PAGES;
-    const behind = end - block * SMALL_PAGES;
     this.#covered[slot] &= ~bits(page, behind);
     this.#starts[slot] &= ~(1 << page);
-    if (behind > SMALL_PAGES) this.#covered[this.#find(block + 1)] &= ~bits(0, behind - SMALL_PAGES);
+    if (behind > BLOCK_PAGES) this.#covered[this.#find(block + 1)] &= ~bits(0, behind - BLOCK_PAGES);
   }
 
-  /** The first range that overlaps [start, end) within the block in `slot`, which begins at page `base`. */
-  #firstWithin(slot: number, base: number, start: number, end: number): number {
-    const covered = this.#covered[slot] & bits(Math.max(start - base, 0), end - base);
-    if (covered === 0) return -1;
-    const page = 31 - Math.clz32(covered & -covered);
-    const starts = this.#starts[slot] & bits(0, page + 1);
-    if (starts !== 0) return this.#startingAt(slot, base, 31 - Math.clz32(starts));
-    const before = this.#find(base / SMALL_PAGES - 1);
-    return this.#startingAt(before, base - SMALL_PAGES, 31 - Math.clz32(this.#starts[before]));
+  /** The first range that overlaps the pages from `from` to `to` − 1 of a block. */
+  #firstWithin(block: number, from: number, to: number): number {
+    const slot = this.#find(block);
+    const overlap = this.#covered[slot] & bits(from, to);
+    if (overlap === 0) return -1;
+    const starts = this.#starts[slot] & bits(0, 32 - Math.clz32(overlap & -overlap));
+    if (starts !== 0) return this.#found(block, slot, starts);
+    const before = this.#find(block - 1);
+    return this.#found(block - 1, before, this.#starts[before]);
   }
 
-  #startingAt(slot: number, base: number, page: number): number {
-    this.foundStart = base + page;
-    return this.#ids[slot * SMALL_PAGES + page];
+  /** The range that starts on the last of the pages `starts`. */
+  #found(block: number, slot: number, starts: number): number {
+    const page = 31 - Math.clz32(starts);
+    this.foundStart = block * BLOCK_PAGES + page;
+    return this.#ids[slot * BLOCK_PAGES + page];
   }
 
   /** The same as `firstOverlap` where there are more blocks in the range than in the table. */
-  #firstOfMany(start: number, end: number, first: number, last: number): number {
-    let lowest = Number.POSITIVE_INFINITY;
-    for (let slot = 0; slot <= this.#mask; slot++) {
-      const block = this.#blocks[slot];
-      if (block < first || block > last || block > lowest) continue;
-      const base = block * SMALL_PAGES;
-      if ((this.#covered[slot] & bits(Math.max(start - base, 0), end - base)) !== 0) lowest = block;
+  #firstOfMany(first: number, from: number, last: number, to: number): number {
+    const blocks = this.#blocks.filter((block, slot) => block >= first && block <= last && this.#covered[slot] !== 0);
+    for (const block of blocks.sort()) {
+      const id = this.#firstWithin(block, block === first ? from : 0, block === last ? to : BLOCK_PAGES);
+      if (id >= 0) return id;
     }
-    if (lowest > last) return -1;
-    return this.#firstWithin(this.#find(lowest), lowest * SMALL_PAGES, start, end);
+    return -1;
   }
 
   /** Slot of a block, or the vacant one where it would be. */
   #find(block: number): number {
     const blocks = this.#blocks;
+    // One operation asks for the same block several times.
+    if (blocks[this.#recent] === block) return this.#recent;
     const mask = this.#mask;
     let slot = hashOf(block) & mask;
     while (blocks[slot] !== block && blocks[slot] !== VACANT) slot = (slot + 1) & mask;
+    this.#recent = slot;
     return slot;
   }
 
@@ -125,7 +134,7 @@ export class SmallRanges {
       this.#blocks[to] = blocks[from];
       this.#covered[to] = covered[from];
       this.#starts[to] = starts[from];
-      this.#ids.set(ids.subarray(from * SMALL_PAGES, (from + 1) * SMALL_PAGES), to * SMALL_PAGES);
+      this.#ids.set(ids.subarray(from * BLOCK_PAGES, (from + 1) * BLOCK_PAGES), to * BLOCK_PAGES);
     }
   }
 
@@ -135,14 +144,14 @@ export class SmallRanges {
     this.#blocks = new Float64Array(slots).fill(VACANT);
     this.#covered = new Int32Array(slots);
     this.#starts = new Int32Array(slots);
-    this.#ids = new Int32Array(slots * SMALL_PAGES);
+    this.#ids = new Int32Array(slots * BLOCK_PAGES);
   }
 }
 
 /** Bits `from` to `to` − 1 of a block, as far as it has them. */
 function bits(from: number, to: number): number {
   const below = -1 << from;
-  return to < SMALL_PAGES ? below & ~(-1 << to) : below;
+  return to < BLOCK_PAGES ? below & ~(-1 << to) : below;
 }
 
 /** Neighbouring blocks are spread, lest the runs of two address ranges become one. */

@@ -30,6 +30,36 @@ describe("text forms", () => {
     expect(operations).toMatchObject([{ kind: "map", iova: 0xfffff000n, pieces: [{ physical: 0x8090000n }], line: 1 }]);
   });
 
+  it("reads lines alike whatever line was before them", () => {
+    const dma = `dma_unmap_phys: D dir=NONE dma_addr=fffff000 size=4096 attrs=`;
+    const columns = "             fio-198     [001] .....    ";
+    const lines = [
+      `${columns}18.472928: ${map}`,
+      `${columns}18.472928: ${dma}`,
+      `${columns}18.472928: : ${map}`,
+      `${columns}18.472928: dma_unmap_physical: D`,
+      `${columns}18.472928: dma_unmap: D`,
+      `${columns}18.472928: sys: D`,
+      `${columns}[002] d.h..    18.472928: ${dma}`,
+      `${columns}x18.472928: ${dma}`,
+      `${columns.replace("001", "000")}18.472928: ${dma.replace("D", "DD")}`,
+      `${columns} 8.472928: ${dma.replace("D", "DDD")}`,
+      `${columns}18.472928: dma_unmap_sg: D dir=NONE phys_addrs={}`,
+      columns,
+    ];
+    const count = (text: string) => {
+      const { events, malformed } = read(text).statistics;
+      return { ...events, malformed };
+    };
+    for (const before of lines) {
+      for (const line of lines) {
+        const sum: Record<string, number> = count(`${before}\n`);
+        for (const [name, number] of Object.entries(count(`${line}\n`))) sum[name] = (sum[name] ?? 0) + number;
+        expect(count(`${before}\n${line}\n`), `${before}\n${line}`).toEqual(sum);
+      }
+    }
+  });
+
   it("understands every dma event of both kernels", () => {
     const tail = "dma_addr=fffff000 size=4096";
     for (const named of [
@@ -154,6 +184,13 @@ describe("malformed lines", () => {
           line.slice(0, length),
         ).toEqual([2]);
       }
+    }
+  });
+
+  it("does not take a whole list at the end of the file for a number that is cut", () => {
+    const line = `${header}dma_unmap_sg: D dir=NONE phys_addrs={}`;
+    for (const before of ["", `${header}${map}\n`]) {
+      expect(read(before + line, {}, [before.length || line.length, line.length]).statistics.malformed).toBe(0);
     }
   });
 
