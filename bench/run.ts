@@ -26,7 +26,7 @@ function cell(comparison: Comparison | undefined): string {
   const { ratio, ratioOfBest, target } = comparison;
   const quartiles = `${digits(ratio.median)} (${digits(ratio.lower)}–${digits(ratio.upper)}; ${digits(ratioOfBest)})`;
   if (target === undefined) return quartiles;
-  return `${quartiles} ${ratio.median >= target ? "≥" : "below"} ${target}`;
+  return `${quartiles} ${ratio.median >= target ? "≥" : "below"} ${Number(target.toFixed(2))}`;
 }
 
 function print(results: readonly CaseResult[]): void {
