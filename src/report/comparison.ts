@@ -113,16 +113,7 @@ export function comparisonText(inputs: ComparisonInputs, comparison: Comparison)
   const shown = sizes.filter(
     (_, index) => index === sizes.length - 1 || results.some(({ figures }) => figures.leaves[index].peak > 0),
   );
-  const head = [
-    "strategy",
-    ...shown.map((size) => `${sizeName(size)} mean/peak`),
-    "tidy",
-    "tables",
-    "writes",
-    "span",
-    "fragm.",
-    "failed",
-  ];
+  const head = ["strategy", ...shown.map(sizeName), "tidy", "tables", "writes", "span", "fragm.", "failed"];
   const rows = results.map(({ strategy, figures }) => [
     strategy.name,
     ...figures.leaves
@@ -149,8 +140,9 @@ export function comparisonText(inputs: ComparisonInputs, comparison: Comparison)
     plainTable(head, rows),
     "",
     ...wrap(
-      "Leaves by size: mean over operations / peak. tidy: fewest leaves possible / leaves used. tables: bytes at their " +
-        "peak. writes: entries written per mapping. span: widest IOVA space. fragm.: mean fragmentation.",
+      `${shown.map(sizeName).join(", ")}: leaves of that size, mean over operations / peak. tidy: fewest leaves possible / ` +
+        "leaves used. tables: bytes at their peak. writes: entries written per mapping. span: widest IOVA space. " +
+        "fragm.: mean fragmentation.",
       100,
     ),
     "",
