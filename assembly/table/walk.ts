@@ -12,6 +12,7 @@ import {
   TABLE_FORMAT,
   TABLE_INPUT_LAST,
   TABLE_LEVELS,
+  TABLE_PAGES,
   TABLE_RESERVED_LEAF,
   TABLE_RESERVED_TABLE,
   TABLE_ROOT,
@@ -155,8 +156,60 @@ const IN_FLIGHT: usize = 4;
 /** How many walks are made one by one after one that did not end in a page, before several at once are tried again. */
 const ONE_BY_ONE: u32 = 16;
 
-function walkBatchOf<F, C>(table: usize, batch: usize): void {
+/** How a batch reads the last level, decided at compile time: at once, or for many walks in a row. */
+@unmanaged
+class AtOnce {
+  // @ts-ignore: decorator
+  @inline waits(): bool { return false; }
+}
+@unmanaged
+class InARow {
+  // @ts-ignore: decorator
+  @inline waits(): bool { return true; }
+}
+
+/**
+ * Tables larger than this are not expected in the processor's caches: the entries of the last level are then read for
+ * many walks in a row, so that as many misses overlap as the processor can have.
+ */
+const CACHED_PAGES: u64 = 1024;
+/** How many walks wait for that at most, and where: u32 linear addresses of their last entries. */
+const MOST_WAITING: u32 = 64;
+const waiting = memory.data(256, 16);
+
+/** Ends `n` walks that wait, the first of them for the IOVA at `from`; returns how many of them were ordinary. */
+function settle<F, C>(
+  table: usize,
+  n: u32,
+  from: usize,
+  result: usize,
+  status: usize,
+  access: u32,
+  pageMask: u64,
+  pageRequired: u64,
+  okPage: u32,
+): u64 {
   const f = changetype<F>(0);
+  const checked = changetype<C>(0).checked();
+  const inPage = ((<u64>1) << <u64>f.granuleShift()) - 1;
+  let ordinary: u64 = 0;
+  for (let i: usize = 0; i < <usize>n; i++) {
+    const entry = load<u64>(<usize>load<u32>(waiting + (i << 2)));
+    const iova = load<u64>(from + (i << 3));
+    if (checked ? (entry & pageMask) == pageRequired : (entry & f.presentMask()) != 0) {
+      store<u64>(result + (i << 3), f.tableAddress(entry) | (iova & inPage));
+      if (checked) store<u32>(status + (i << 2), okPage);
+      ordinary++;
+    } else {
+      walkSlowly<F, C>(table, iova, access, result + (i << 3), status + (i << 2));
+    }
+  }
+  return ordinary;
+}
+
+function walkBatchOf<F, C, R>(table: usize, batch: usize): void {
+  const f = changetype<F>(0);
+  const waits = changetype<R>(0).waits();
   const checked = changetype<C>(0).checked();
   const total = load<u32>(batch, WALK_BATCH_COUNT);
   const uniform = load<u32>(batch, WALK_BATCH_ACCESS);
@@ -196,6 +249,7 @@ function walkBatchOf<F, C>(table: usize, batch: usize): void {
     const okPage = statusWord(WALK_OK, 1, levels, f.granuleShift());
 
     while (from < end) {
+      let held: u32 = 0;
       // Several walks in lock-step, as long as all of them end in a page.
       const stop = end - IN_FLIGHT * 8;
       while (from <= stop) {
@@ -266,6 +320,17 @@ function walkBatchOf<F, C>(table: usize, batch: usize): void {
         ) {
           break;
         }
+        if (waits) {
+          const at = waiting + (<usize>held << 2);
+          store<u32>(at, <u32>(p0 + entryOffset<F>(iova0, 1)));
+          store<u32>(at, <u32>(p1 + entryOffset<F>(iova1, 1)), 4);
+          store<u32>(at, <u32>(p2 + entryOffset<F>(iova2, 1)), 8);
+          store<u32>(at, <u32>(p3 + entryOffset<F>(iova3, 1)), 12);
+          held += <u32>IN_FLIGHT;
+          from += IN_FLIGHT * 8;
+          if (held == MOST_WAITING) break;
+          continue;
+        }
         const e0 = load<u64>(p0 + entryOffset<F>(iova0, 1));
         const e1 = load<u64>(p1 + entryOffset<F>(iova1, 1));
         const e2 = load<u64>(p2 + entryOffset<F>(iova2, 1));
@@ -291,6 +356,15 @@ function walkBatchOf<F, C>(table: usize, batch: usize): void {
         result += IN_FLIGHT * 8;
         status += IN_FLIGHT * 4;
         reads += <u64>levels << 2;
+      }
+      if (waits && held) {
+        const first = from - (<usize>held << 3);
+        const ordinary = settle<F, C>(table, held, first, result, status, uniform, pageMask, pageRequired, okPage);
+        reads += ordinary * <u64>levels;
+        result += <usize>held << 3;
+        status += <usize>held << 2;
+        // Nothing stopped it but the end of the row.
+        if (held == MOST_WAITING) continue;
       }
       // What stopped it, large leaves above all, and the end of the batch: one by one.
       for (let k = min<u32>(ONE_BY_ONE, <u32>((end - from) >> 3)); k; k--) {
@@ -341,7 +415,8 @@ function walkBatchOf<F, C>(table: usize, batch: usize): void {
 class WalkBatch {
   // @ts-ignore: decorator
   @inline run<F>(a: usize, b: usize, c: usize, d: usize): i32 {
-    walkBatchOf<F, Hardware>(a, b);
+    if (load<u64>(a, TABLE_PAGES) > CACHED_PAGES) walkBatchOf<F, Hardware, InARow>(a, b);
+    else walkBatchOf<F, Hardware, AtOnce>(a, b);
     return 0;
   }
 }
@@ -350,7 +425,8 @@ class WalkBatch {
 class LookupBatch {
   // @ts-ignore: decorator
   @inline run<F>(a: usize, b: usize, c: usize, d: usize): i32 {
-    walkBatchOf<F, Software>(a, b);
+    if (load<u64>(a, TABLE_PAGES) > CACHED_PAGES) walkBatchOf<F, Software, InARow>(a, b);
+    else walkBatchOf<F, Software, AtOnce>(a, b);
     return 0;
   }
 }

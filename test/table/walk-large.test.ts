@@ -1,0 +1,66 @@
+/** Tables too large for a processor's caches are walked in another order; the answers must be the same. */
+import { describe, expect, test } from "vitest";
+import { dmaAddress, physicalAddress } from "../../src/engine/addresses.js";
+import { decodeWalkStatus } from "../../src/engine/page-table.js";
+import { newEngine } from "../support/engine.js";
+import { Random } from "../support/random.js";
+
+const GIB = 1n << 30n;
+const MIB = 1n << 20n;
+
+const engine = await newEngine();
+
+describe.each(engine.formats.map(({ name }) => name))("%s, a table of more than 1024 pages", (format) => {
+  const table = engine.createTable(format, { levels: 4 });
+  // Pages askew, so that nothing larger fits; then large leaves; then nothing.
+  table.map(dmaAddress(4n * GIB), physicalAddress(0x20_1000n), 3n * GIB, { read: true, write: true });
+  table.map(dmaAddress(8n * GIB), physicalAddress(8n * GIB), 64n * MIB, { read: true, write: true });
+  table.map(dmaAddress(9n * GIB), physicalAddress(0x30_1000n), 64n * MIB, { read: true });
+
+  const random = new Random(3);
+  const place = (): bigint => {
+    const offset = BigInt(random.below(1 << 26));
+    const kind = random.below(20);
+    if (kind === 0) return 8n * GIB + offset;
+    if (kind === 1) return 9n * GIB + offset;
+    if (kind === 2) return 10n * GIB + offset;
+    if (kind === 3) return 1n << 60n;
+    return 4n * GIB + BigInt(random.below(48)) * 64n * MIB + offset;
+  };
+
+  test("is large", () => {
+    expect(table.counters.tablePages).toBeGreaterThan(1024);
+  });
+
+  test.each([1, 3, 4, 63, 64, 65, 127, 128, 200, 1000])("%i requests at once answer as one by one", (count) => {
+    const batch = table.createWalkBatch(1000);
+    const iovas = Array.from({ length: count }, place);
+    // Longer runs of ordinary pages, too: the row of walks that wait is then filled and emptied several times.
+    if (count >= 128) for (let i = 20; i < count - 10; i++) iovas[i] = 4n * GIB + BigInt(random.below(1 << 30));
+    if (count === 1000) iovas[500] = 10n * GIB;
+    iovas.forEach((iova, i) => {
+      batch.iova[i] = iova;
+    });
+    for (const access of [{}, { write: true }]) {
+      const before = table.counters.entriesRead;
+      table.walkBatch(batch, count, access);
+      const read = table.counters.entriesRead - before;
+      let singly = 0;
+      iovas.forEach((iova, i) => {
+        const single = table.walk(dmaAddress(iova), access);
+        const { check, level, entriesRead, pageSize } = decodeWalkStatus(batch.status[i]);
+        const got = single.ok
+          ? { ok: check === null, physical: batch.physical[i], pageSize, level, entriesRead }
+          : { ok: check === null, check, level, entryAddress: batch.physical[i], entry: single.entry, entriesRead };
+        expect(got).toEqual(single);
+        singly += single.entriesRead;
+      });
+      expect(read).toBe(singly);
+    }
+    table.iovaToPhysBatch(batch, count);
+    iovas.forEach((iova, i) => {
+      expect(batch.physical[i]).toBe(table.iovaToPhys(dmaAddress(iova)) ?? 0xffff_ffff_ffff_ffffn);
+    });
+    batch.release();
+  });
+});
