@@ -109,8 +109,7 @@ export const WALK_BATCH_STATUS = 16;
 /** Linear address of u8[]: kind of access per request, or 0. */
 export const WALK_BATCH_ACCESSES = 20;
 
-// ---- A batch of maps or unmaps: header as above. Results have one element per request. ----
-export const CHANGE_BATCH_BYTES = 32;
+// ---- A batch of maps or unmaps: header of the same size. Results have one element per request. ----
 export const CHANGE_BATCH_COUNT = 0;
 /** Permissions of every map; flags (RECLAIM_EMPTY) of every unmap. */
 export const CHANGE_BATCH_FLAGS = 4;
@@ -260,7 +259,6 @@ export const TOKENIZER_OTHER = 32;
 /** u32: how many different event names, tasks, contexts and devices were met. */
 export const TOKENIZER_EVENTS = 40;
 export const TOKENIZER_TASKS = 44;
-export const TOKENIZER_CONTEXTS = 48;
 export const TOKENIZER_DEVICES = 52;
 /** u32: address of one f64 per event name: how many well-formed lines it had. */
 export const TOKENIZER_EVENT_LINES = 56;

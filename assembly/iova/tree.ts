@@ -9,7 +9,7 @@
 import { SPACE_HEIGHT, SPACE_HOLES, SPACE_ROOT } from "../layout";
 import { heapAllocate, heapFree } from "../memory/heap";
 
-export const NODE_BYTES: usize = 512;
+const NODE_BYTES: usize = 512;
 export const FANOUT: u32 = 24;
 const COUNT: usize = 0;
 const KEYS: usize = 16;

@@ -4,7 +4,6 @@
  */
 import { heapAllocate, heapFree } from "./heap";
 
-export const HASH_BYTES: usize = 12;
 const BITS: usize = 4;
 const COUNT: usize = 8;
 const SLOT_BYTES: usize = 16;

@@ -19,10 +19,10 @@ import {
 import { hashErase, hashFind, hashHas, hashInit, hashInsert, hashReserve, hashValue } from "./hash";
 import { arenaBytes, arenaExtend, arenaStart, heapAllocate, heapDouble } from "./heap";
 
-export const PAGE_SHIFT: u64 = 12;
+const PAGE_SHIFT: u64 = 12;
 export const PAGE_BYTES: usize = 4096;
 /** Physical addresses are 52 bits wide: the widest that any of the formats can express. */
-export const PHYSICAL_BITS: u64 = 52;
+const PHYSICAL_BITS: u64 = 52;
 /** wasm32 can hold no more table pages than this, so the arena's window of physical addresses is as long. */
 const ARENA_WINDOW: u64 = 1 << 32;
 
@@ -34,7 +34,7 @@ let arenaPagesUsed: u32 = 0;
 /** Stack of free table pages: bits 23:0 page of the arena, bits 31:24 level of the table it was. Always large enough. */
 let freeStack: usize = 0;
 let freeStackCapacity: u32 = 0;
-export let freeStackDepth: u32 = 0;
+let freeStackDepth: u32 = 0;
 
 /** Offsets of the pages that `physicalAllocatePage` handed out. Made when the first one is. */
 const callerPages = memory.data(12, 16);
@@ -196,7 +196,7 @@ function isRam(address: u64): bool {
 // ---- Access -------------------------------------------------------------------------------------------------------
 
 /** Linear address to read the byte at `address` from, valid to the end of its 4 KiB page; 0 is a bus error. */
-export function physicalSlowPointer(address: u64): usize {
+function physicalSlowPointer(address: u64): usize {
   const frame = findFrame(address >> PAGE_SHIFT);
   const inPage = <usize>address & 0xfff;
   if (frame) return frame + inPage;

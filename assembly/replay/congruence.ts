@@ -20,20 +20,19 @@ export function fewestLeaves<F>(table: usize, bytes: u64, level: u32): u64 {
   return leaves;
 }
 
-/** Leaves that map() uses for one range when only the levels up to `level` may hold leaves. */
-export function leavesOf<F>(table: usize, iova: u64, physical: u64, length: u64, level: u32): u64 {
+/** Leaves that map() uses for a range with IOVA = PA when only the levels up to `level` may hold leaves. */
+function leavesOf<F>(table: usize, physical: u64, length: u64, level: u32): u64 {
   for (let l = level; l > 1; l--) {
     if (!leafAllowed<F>(table, l)) continue;
     const shift = levelShift<F>(l);
     const mask = ((<u64>1) << shift) - 1;
-    if ((iova ^ physical) & mask) continue;
-    const first = (iova + mask) & ~mask;
-    const end = (iova + length) & ~mask;
+    const first = (physical + mask) & ~mask;
+    const end = (physical + length) & ~mask;
     if (first >= end) continue;
     return (
       ((end - first) >> shift) +
-      fewestLeaves<F>(table, first - iova, l - 1) +
-      fewestLeaves<F>(table, iova + length - end, l - 1)
+      fewestLeaves<F>(table, first - physical, l - 1) +
+      fewestLeaves<F>(table, physical + length - end, l - 1)
     );
   }
   return length >> levelShift<F>(1);
@@ -41,7 +40,7 @@ export function leavesOf<F>(table: usize, iova: u64, physical: u64, length: u64,
 
 /** Savings by wish: open addressing, slots { u64 wish, u32 epoch, u32 level, u64 leaves saved }. */
 const SLOT_BYTES: usize = 24;
-let table_: usize = 0;
+let savings: usize = 0;
 let slots: u32 = 0;
 let epoch: u32 = 0;
 
@@ -51,8 +50,8 @@ function reserveSlots(pieces: u32): bool {
   if (need <= slots) return true;
   const block = heapAllocate(<usize>need * SLOT_BYTES);
   if (!block) return false;
-  heapFree(table_, <usize>slots * SLOT_BYTES);
-  table_ = block;
+  heapFree(savings, <usize>slots * SLOT_BYTES);
+  savings = block;
   slots = need;
   return true;
 }
@@ -62,7 +61,7 @@ function wishSlot(level: u32, wish: u64): usize {
   let slot = <u32>((wish * 0x9e3779b97f4a7c15) >> 32) + level;
   while (true) {
     slot &= slots - 1;
-    const at = table_ + <usize>slot * SLOT_BYTES;
+    const at = savings + <usize>slot * SLOT_BYTES;
     if (load<u32>(at, 8) != epoch) {
       store<u64>(at, wish);
       store<u32>(at, epoch, 8);
@@ -117,8 +116,8 @@ export function bestStart<F>(table: usize, pieces: usize, n: u32, length: u64): 
         const shift = levelShift<F>(level);
         if (bytes >> shift == 0) break;
         if (!leafAllowed<F>(table, level)) continue;
-        // With IOVA = PA: what this level's leaves save over those of the levels below.
-        const here = leavesOf<F>(table, physical, physical, bytes, level);
+        // What this level's leaves save over those of the levels below.
+        const here = leavesOf<F>(table, physical, bytes, level);
         if (here == below && !pass) continue;
         const slot = wishSlot(level, wish & (((<u64>1) << shift) - 1));
         if (!pass) {

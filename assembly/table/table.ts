@@ -91,12 +91,6 @@ export function inRange<F>(iova: u64, last: u64): bool {
 
 // @ts-ignore: decorator
 @inline
-export function counter(table: usize, at: usize): u64 {
-  return load<u64>(table + at);
-}
-
-// @ts-ignore: decorator
-@inline
 export function count(table: usize, at: usize, by: u64): void {
   store<u64>(table + at, load<u64>(table + at) + by);
 }

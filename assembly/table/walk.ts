@@ -49,7 +49,7 @@ function statusWord(outcome: u32, level: u32, reads: u32, sizeShift: u32): u32 {
  * One walk, every check in its order. Returns the status word; stores at `result` the physical address, or on a fault
  * the physical address of the entry that failed, which TABLE_WHERE and TABLE_WHAT then hold together with the entry.
  */
-export function walkPrecisely<F>(table: usize, iova: u64, access: u32, result: usize): u32 {
+function walkPrecisely<F>(table: usize, iova: u64, access: u32, result: usize): u32 {
   const f = changetype<F>(0);
   // 1. Input address.
   if (!inputInRange<F>(table, iova)) {
