@@ -93,7 +93,7 @@ export function warnings({ statistics }: Comparison): string[] {
   }
   if (statistics.forcedDecisions > 0) {
     lines.push(
-      `${grouped(statistics.forcedDecisions)} runs of unnamed maps taken as one mapping each, nothing unmapped them`,
+      `${grouped(statistics.forcedDecisions)} unnamed runs of maps taken as one mapping each: nothing unmapped them`,
     );
   }
   if (statistics.malformed > 0) {
