@@ -284,6 +284,7 @@ export const FORMAT_INDEX_BITS = 28;
 export const FORMAT_LEAF_SIZES = 32;
 export const FORMAT_OUTPUT_BITS = 40;
 export const FORMAT_CANONICAL = 44;
+export const FORMAT_RESERVES_INTERRUPT_RANGE = 48;
 
 // ---- One IOVA space (assembly/iova/space.ts), offsets in bytes; ranges are counted in granules. ----
 export const SPACE_BYTES = 128;

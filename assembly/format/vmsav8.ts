@@ -74,6 +74,9 @@ export class Vmsav8Granule4k {
   @inline addressBits(): u32 { return 48; }
   // @ts-ignore: decorator
   @inline canonical(): bool { return false; }
+  /** Whether FEE0_0000h-FEEF_FFFFh is interrupt messages and never translated (VT-d section 5.1.4). */
+  // @ts-ignore: decorator
+  @inline reservesInterruptRange(): bool { return false; }
 
   /** OR of the hierarchical controls on the path: each takes something away. */
   // @ts-ignore: decorator

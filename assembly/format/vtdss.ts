@@ -50,6 +50,9 @@ export class VtdSecondStage {
   /** Whether the input address is sign-extended. */
   // @ts-ignore: decorator
   @inline canonical(): bool { return false; }
+  /** Whether FEE0_0000h-FEEF_FFFFh is interrupt messages and never translated (VT-d section 5.1.4). */
+  // @ts-ignore: decorator
+  @inline reservesInterruptRange(): bool { return true; }
 
   /** AND of R and W over the levels; the initial value grants both. */
   // @ts-ignore: decorator

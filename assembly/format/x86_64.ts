@@ -56,6 +56,9 @@ export class X8664 {
   /** Whether the input address is sign-extended. */
   // @ts-ignore: decorator
   @inline canonical(): bool { return true; }
+  /** Whether FEE0_0000h-FEEF_FFFFh is interrupt messages and never translated (VT-d section 5.1.4). */
+  // @ts-ignore: decorator
+  @inline reservesInterruptRange(): bool { return true; }
 
   /** AND of R/W and U/S over the levels. */
   // @ts-ignore: decorator

@@ -78,25 +78,23 @@ function wishSlot(level: u32, wish: u64): usize {
 export let bestAddress: u64 = 0;
 export let bestShift: u64 = 0;
 
-/** For a buffer too small for anything but pages: every start serves it as well. */
-// @ts-ignore: decorator
-@inline
-export function noWish<F>(): void {
-  bestShift = levelShift<F>(1);
-  bestAddress = 0;
-}
-
 /**
  * Finds the start (modulo the largest leaf) that needs the fewest leaves for these pieces and returns that number: the
- * attainable minimum. Linear in the number of pieces.
+ * attainable minimum. Most buffers are too small for anything but pages; every start serves them as well.
  */
+// @ts-ignore: decorator
+@inline
 export function bestStart<F>(table: usize, pieces: usize, n: u32, length: u64): u64 {
+  bestShift = levelShift<F>(1);
+  bestAddress = 0;
+  return length >> levelShift<F>(2) == 0 ? length >> levelShift<F>(1) : searchStart<F>(table, pieces, n, length);
+}
+
+/** Linear in the number of pieces: savings are summed by wish, then each wish is asked what it saves. */
+function searchStart<F>(table: usize, pieces: usize, n: u32, length: u64): u64 {
   const granuleShift = levelShift<F>(1);
   const worst = length >> granuleShift;
-  bestShift = granuleShift;
-  bestAddress = 0;
-  // A large leaf pays when a piece holds an aligned block of its size; most buffers have none.
-  if (length >> levelShift<F>(2) == 0 || !reserveSlots(n)) return worst;
+  if (!reserveSlots(n)) return worst;
   const levels = load<u32>(table, TABLE_LEVELS);
   epoch++;
   let some = false;

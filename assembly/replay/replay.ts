@@ -90,7 +90,7 @@ import { arenaPagesLive, physicalStored } from "../memory/physical";
 import { mapRange } from "../table/map";
 import { count, indexAt, levelShift, tableCreate } from "../table/table";
 import { unmapRange } from "../table/unmap";
-import { bestAddress, bestShift, bestStart, fewestLeaves, noWish } from "./congruence";
+import { bestAddress, bestShift, bestStart, fewestLeaves } from "./congruence";
 import { sharingAdd, sharingAny, sharingDrop, sharingNextUsed } from "./sharing";
 
 // ---- The replay's own records --------------------------------------------------------------------------------------
@@ -383,10 +383,7 @@ function mapAllocation<F>(replay: usize, domain: usize, slot: usize, operation: 
   const n = load<u32>(operation, OPERATION_PIECES);
   const policy = load<u32>(replay, REPLAY_POLICY);
   const result = replay + RESULT;
-  // Only a buffer that could hold a larger leaf is worth the search for its best start.
-  const small = length >> levelShift<F>(2) == 0;
-  const attainable = small ? length >> levelShift<F>(1) : bestStart<F>(table, pieces, n, length);
-  if (small) noWish<F>();
+  const attainable = bestStart<F>(table, pieces, n, length);
 
   let iova = load<u64>(operation, OPERATION_ADDRESS);
   if (policy == POLICY_IDENTITY) {
@@ -427,7 +424,7 @@ function mapAllocation<F>(replay: usize, domain: usize, slot: usize, operation: 
     }
   }
   store<u64>(slot, iova, SLOT_IOVA);
-  count(result, RESULT_FEWEST, small ? attainable : fewestLeaves<F>(table, length, load<u32>(table, TABLE_LEVELS)));
+  count(result, RESULT_FEWEST, fewestLeaves<F>(table, length, load<u32>(table, TABLE_LEVELS)));
   count(result, RESULT_ATTAINABLE, attainable);
   return STATUS_OK;
 }

@@ -1,8 +1,8 @@
 import { stat } from "node:fs/promises";
 import { SingleBar } from "cli-progress";
 import { type Command, InvalidArgumentError, Option } from "commander";
-import type { FormatDescription } from "../engine/formats.js";
-import { loadEngine, loadModule } from "../engine/load.js";
+import { defaultLevels, type FormatDescription, findFormat } from "../engine/formats.js";
+import { loadModule } from "../engine/load.js";
 import { type Comparison, compareTrace } from "../replay/compare.js";
 import {
   type ComparisonInputs,
@@ -93,14 +93,13 @@ export function addCompare(program: Command, formats: readonly FormatDescription
         "  iommu-lab compare trace.gz --strategy as-recorded,pa-congruent --device 01:00.0",
       ].join("\n"),
     )
-    .action(compare);
+    .action((trace: string, flags: CompareFlags) => compare(trace, flags, formats));
 }
 
-async function compare(trace: string, flags: CompareFlags): Promise<void> {
+async function compare(trace: string, flags: CompareFlags, formats: readonly FormatDescription[]): Promise<void> {
   const chosen = flags.strategy === undefined ? strategies : flags.strategy.map(findStrategy);
-  const engine = await loadEngine();
-  const format = engine.format(flags.format);
-  const levels = flags.levels ?? Math.min(4, format.maxLevels);
+  const format = findFormat(formats, flags.format);
+  const levels = flags.levels ?? defaultLevels(format);
   const inputs: ComparisonInputs = {
     trace,
     strategies: chosen.map(({ name }) => name),

@@ -1,7 +1,7 @@
 import { STATUS_OK } from "../../assembly/layout.js";
 import type { DmaAddress, Iova, PhysicalAddress } from "./addresses.js";
 import { statusError } from "./errors.js";
-import { type FormatDescription, findFormat, readFormats } from "./formats.js";
+import { defaultLevels, type FormatDescription, findFormat, readFormats } from "./formats.js";
 import type { WasmExports } from "./instance.js";
 import { IovaSpace, type IovaSpaceOptions } from "./iova-space.js";
 import { LinearMemory } from "./linear-memory.js";
@@ -47,7 +47,7 @@ export class Engine {
   /** Makes a page table. Throws `invalid` for an impossible geometry, `memory-exhausted`. */
   createTable(formatName: string, options: PageTableOptions = {}): PageTable {
     const format = this.format(formatName);
-    const levels = options.levels ?? Math.min(4, format.maxLevels);
+    const levels = options.levels ?? defaultLevels(format);
     const pageSizes = options.pageSizes ?? format.pageSizes;
     const handle =
       this.exports.tableCreate(

@@ -20,6 +20,8 @@ export interface FormatDescription {
   readonly outputBits: number;
   /** Whether input addresses are sign-extended. */
   readonly canonical: boolean;
+  /** Whether VT-d's range of interrupt messages, 0xfee00000 to 0xfeefffff, is never translated. */
+  readonly reservesInterruptRange: boolean;
   /** Width of the input address that a number of levels gives, in bits. */
   inputBits(levels: number): number;
   /** log2 of the bytes that one entry of a table at a level covers; level 1 is the last table. */
@@ -46,10 +48,16 @@ export function readFormats(exports: WasmExports, linear: LinearMemory): FormatD
       pageSizes: linear.getU64(at + layout.FORMAT_LEAF_SIZES),
       outputBits: linear.getU32(at + layout.FORMAT_OUTPUT_BITS),
       canonical: linear.getU32(at + layout.FORMAT_CANONICAL) !== 0,
+      reservesInterruptRange: linear.getU32(at + layout.FORMAT_RESERVES_INTERRUPT_RANGE) !== 0,
       inputBits: (levels) => granuleShift + indexBits * levels,
       levelShift: (level) => granuleShift + indexBits * (level - 1),
     });
   }
+}
+
+/** Levels of a table of which nobody said how deep it is: 4, or as many as the format has. */
+export function defaultLevels(format: FormatDescription): number {
+  return Math.min(4, format.maxLevels);
 }
 
 /** The format with this name. Throws `invalid`, naming the ones there are. */

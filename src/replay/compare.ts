@@ -41,8 +41,6 @@ export interface StrategyResult {
 }
 
 export interface Comparison {
-  readonly format: string;
-  readonly levels: number;
   readonly statistics: TraceStatistics;
   readonly domains: readonly TraceDomain[];
   readonly results: readonly StrategyResult[];
@@ -65,12 +63,11 @@ export async function compareTrace(
   chunks: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
   options: CompareOptions = {},
 ): Promise<Comparison> {
-  const { format = "vtdss", levels = 4 } = options;
   const chosen = options.strategies ?? strategies;
   const engine = (): Promise<Engine> => instantiateEngine(module);
   const replays: Replay[] = [];
   for (const strategy of chosen) {
-    replays.push(new Replay(await engine(), { strategy, format, levels, reclaim: options.reclaim ?? "covered" }));
+    replays.push(new Replay(await engine(), { ...options, strategy }));
   }
   const time = { split: 0, read: 0, replay: 0 };
   const { exports } = await engine();
@@ -118,8 +115,6 @@ export async function compareTrace(
     reader.close();
   }
   return {
-    format,
-    levels,
     statistics: reader.statistics,
     domains: reader.domains,
     results: chosen.map((strategy, index) => ({ strategy, figures: replays[index].finish() })),

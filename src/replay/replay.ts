@@ -1,7 +1,7 @@
 import * as layout from "../../assembly/layout.js";
 import type { Engine } from "../engine/engine.js";
 import { statusError } from "../engine/errors.js";
-import type { FormatDescription } from "../engine/formats.js";
+import { defaultLevels, type FormatDescription } from "../engine/formats.js";
 import { PageTable, type Reclaim } from "../engine/page-table.js";
 import { ruleFields, type Strategy } from "../strategies/strategies.js";
 import type { OperationBatch } from "../trace/batch.js";
@@ -85,7 +85,7 @@ export class Replay {
   /** Throws `invalid` for an impossible geometry, `memory-exhausted`. */
   constructor(engine: Engine, options: ReplayOptions) {
     const format = engine.format(options.format ?? "vtdss");
-    const levels = options.levels ?? 4;
+    const levels = options.levels ?? defaultLevels(format);
     const pageSizes = options.pageSizes ?? format.pageSizes;
     // The same checks as for any table, before a domain needs one.
     engine.createTable(format.name, { levels, pageSizes }).release();
@@ -93,7 +93,7 @@ export class Replay {
     const { linear, exports } = engine;
     const setup = linear.allocate(layout.REPLAY_SETUP_BYTES);
     const anywhere = rule.policy !== layout.POLICY_ALLOCATE;
-    const reserves = !anywhere && format.name !== "vmsav8-4k";
+    const reserves = !anywhere && format.reservesInterruptRange;
     linear.setU32(setup + layout.REPLAY_FORMAT, format.index);
     linear.setU32(setup + layout.REPLAY_LEVELS, levels);
     linear.setU32(setup + layout.REPLAY_OUTPUT_BITS, format.outputBits);
