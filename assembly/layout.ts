@@ -95,8 +95,10 @@ export const WALK_LEVEL_SHIFT = 8;
 export const WALK_READS_SHIFT = 16;
 export const WALK_SIZE_SHIFT = 24;
 
+/** Header of every kind of batch. */
+export const BATCH_BYTES = 32;
+
 // ---- A batch of walks, offsets of its header in bytes; every field a u32. Arrays have one element per request. ----
-export const WALK_BATCH_BYTES = 32;
 export const WALK_BATCH_COUNT = 0;
 /** Kind of access of every request, unless WALK_BATCH_ACCESSES is given. */
 export const WALK_BATCH_ACCESS = 4;
@@ -109,7 +111,7 @@ export const WALK_BATCH_STATUS = 16;
 /** Linear address of u8[]: kind of access per request, or 0. */
 export const WALK_BATCH_ACCESSES = 20;
 
-// ---- A batch of maps or unmaps: header of the same size. Results have one element per request. ----
+// ---- A batch of maps or unmaps. Results have one element per request. ----
 export const CHANGE_BATCH_COUNT = 0;
 /** Permissions of every map; flags (RECLAIM_EMPTY) of every unmap. */
 export const CHANGE_BATCH_FLAGS = 4;
@@ -329,7 +331,6 @@ export const DIRECTION_TOP_DOWN = 0;
 export const DIRECTION_BOTTOM_UP = 1;
 
 // ---- A batch of IOVA requests: header like CHANGE_BATCH_*; the request is common but for the length. ----
-export const IOVA_BATCH_BYTES = 32;
 export const IOVA_BATCH_COUNT = 0;
 /** Linear address of the common request. */
 export const IOVA_BATCH_REQUEST = 4;

@@ -1,5 +1,6 @@
 import * as layout from "../../assembly/layout.js";
 import { type DmaAddress, hex, type Iova } from "./addresses.js";
+import { Batch } from "./batch.js";
 import { type ErrorCode, codeOf, IommuError, statusError } from "./errors.js";
 import type { WasmExports } from "./instance.js";
 import { fits64, type LinearMemory } from "./linear-memory.js";
@@ -43,33 +44,22 @@ export interface IovaSpaceReport {
 }
 
 /** Lengths in, IOVAs and status words out (allocate); IOVAs in, lengths out (free). */
-export class IovaBatch {
-  readonly #block: number;
-  readonly #bytes: number;
-
-  constructor(
-    private readonly linear: LinearMemory,
-    readonly capacity: number,
-  ) {
-    this.#bytes = layout.IOVA_BATCH_BYTES + capacity * 28;
-    this.#block = linear.allocate(this.#bytes);
+export class IovaBatch extends Batch {
+  constructor(linear: LinearMemory, capacity: number) {
+    super(linear, capacity, 3);
   }
 
   get iova(): BigUint64Array {
-    return this.linear.u64(this.#block + layout.IOVA_BATCH_BYTES, this.capacity);
+    return this.linear.u64(this.column(0), this.capacity);
   }
 
   get length(): BigUint64Array {
-    return this.linear.u64(this.#block + layout.IOVA_BATCH_BYTES + this.capacity * 8, this.capacity);
+    return this.linear.u64(this.column(1), this.capacity);
   }
 
   /** `congruentTo` of each request, used when the call says so. */
   get congruentTo(): BigUint64Array {
-    return this.linear.u64(this.#block + layout.IOVA_BATCH_BYTES + this.capacity * 16, this.capacity);
-  }
-
-  get status(): Uint32Array {
-    return this.linear.u32(this.#block + layout.IOVA_BATCH_BYTES + this.capacity * 24, this.capacity);
+    return this.linear.u64(this.column(2), this.capacity);
   }
 
   /** Why a request failed, or null. */
@@ -80,22 +70,14 @@ export class IovaBatch {
 
   /** For use by the space: fills in the header and returns its linear address. */
   prepare(count: number, request: number, perRequestCongruence: boolean): number {
-    if (count > this.capacity) throw new RangeError(`${count} requests in a batch of ${this.capacity}`);
-    const arrays = this.#block + layout.IOVA_BATCH_BYTES;
-    this.linear.setU32(this.#block + layout.IOVA_BATCH_COUNT, count);
-    this.linear.setU32(this.#block + layout.IOVA_BATCH_REQUEST, request);
-    this.linear.setU32(this.#block + layout.IOVA_BATCH_IOVA, arrays);
-    this.linear.setU32(this.#block + layout.IOVA_BATCH_LENGTH, arrays + this.capacity * 8);
-    this.linear.setU32(this.#block + layout.IOVA_BATCH_STATUS, arrays + this.capacity * 24);
-    this.linear.setU32(
-      this.#block + layout.IOVA_BATCH_CONGRUENT,
-      perRequestCongruence ? arrays + this.capacity * 16 : 0,
-    );
-    return this.#block;
-  }
-
-  release(): void {
-    this.linear.free(this.#block, this.#bytes);
+    this.checkCount(count);
+    this.linear.setU32(this.header + layout.IOVA_BATCH_COUNT, count);
+    this.linear.setU32(this.header + layout.IOVA_BATCH_REQUEST, request);
+    this.linear.setU32(this.header + layout.IOVA_BATCH_IOVA, this.column(0));
+    this.linear.setU32(this.header + layout.IOVA_BATCH_LENGTH, this.column(1));
+    this.linear.setU32(this.header + layout.IOVA_BATCH_STATUS, this.column(3));
+    this.linear.setU32(this.header + layout.IOVA_BATCH_CONGRUENT, perRequestCongruence ? this.column(2) : 0);
+    return this.header;
   }
 }
 

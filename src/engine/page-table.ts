@@ -1,5 +1,6 @@
 import * as layout from "../../assembly/layout.js";
 import { hex, type Iova, type PhysicalAddress, physicalAddress } from "./addresses.js";
+import { Batch } from "./batch.js";
 import { type ErrorCode, codeOf, statusError } from "./errors.js";
 import type { FormatDescription } from "./formats.js";
 import type { WasmExports } from "./instance.js";
@@ -156,45 +157,6 @@ export function encodeAccess(access: Access): number {
   );
 }
 
-/** Room for one batch: columns of 64-bit numbers and one of 32-bit status words in linear memory. */
-abstract class Batch {
-  protected readonly header: number;
-  readonly #block: number;
-  readonly #bytes: number;
-
-  /** @param capacity most requests of one call. Throws `memory-exhausted`. */
-  constructor(
-    protected readonly linear: LinearMemory,
-    readonly capacity: number,
-    private readonly columns: number,
-  ) {
-    this.#bytes = layout.WALK_BATCH_BYTES + capacity * (columns * 8 + 5) + 32;
-    this.#block = linear.allocate(this.#bytes);
-    this.header = this.#block;
-  }
-
-  /** Linear address of a column; the status words stand behind the last one, 16-byte aligned. */
-  protected column(index: number): number {
-    const at = this.#block + layout.WALK_BATCH_BYTES + index * this.capacity * 8;
-    return index === this.columns ? Math.ceil(at / 16) * 16 : at;
-  }
-
-  /** Status words, one per request. A fresh view; void after any call. */
-  get status(): Uint32Array {
-    return this.linear.u32(this.column(this.columns), this.capacity);
-  }
-
-  /** Linear address of one byte per request, behind the status words. */
-  protected get bytesColumn(): number {
-    return this.column(this.columns) + this.capacity * 4;
-  }
-
-  /** Gives the memory back; the batch must not be used any more. */
-  release(): void {
-    this.linear.free(this.#block, this.#bytes);
-  }
-}
-
 /** IOVAs in; physical addresses (of the failing entry on a fault) and status words out. */
 export class WalkBatch extends Batch {
   constructor(linear: LinearMemory, capacity: number) {
@@ -216,7 +178,7 @@ export class WalkBatch extends Batch {
 
   /** For use by the table: fills in the header and returns its linear address. */
   prepare(count: number, access: number | "each"): number {
-    if (count > this.capacity) throw new RangeError(`${count} requests in a batch of ${this.capacity}`);
+    this.checkCount(count);
     this.linear.setU32(this.header + layout.WALK_BATCH_COUNT, count);
     this.linear.setU32(this.header + layout.WALK_BATCH_ACCESS, access === "each" ? 0 : access);
     this.linear.setU32(this.header + layout.WALK_BATCH_IOVA, this.column(0));
@@ -258,7 +220,7 @@ export class ChangeBatch extends Batch {
 
   /** For use by the table: fills in the header and returns its linear address. */
   prepare(count: number, flags: number): number {
-    if (count > this.capacity) throw new RangeError(`${count} requests in a batch of ${this.capacity}`);
+    this.checkCount(count);
     this.linear.setU32(this.header + layout.CHANGE_BATCH_COUNT, count);
     this.linear.setU32(this.header + layout.CHANGE_BATCH_FLAGS, flags);
     this.linear.setU32(this.header + layout.CHANGE_BATCH_IOVA, this.column(0));
