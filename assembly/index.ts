@@ -20,7 +20,17 @@ export { mapBatch, mapOne } from "./table/map";
 export { tableRelease } from "./table/release";
 export { tableCreate, tableCreateStatus } from "./table/table";
 export { unmapBatch, unmapOne } from "./table/unmap";
-export { lookupBatch, walkBatch } from "./table/walk";
+export { lookupBatch, walkBatch, walkLog } from "./table/walk";
+export {
+  regimeCreate,
+  regimeRelease,
+  unitCreate,
+  unitInvalidate,
+  unitLastGrants,
+  unitRelease,
+  unitSetRegime,
+  unitTranslate,
+} from "./unit/unit";
 export {
   traceClose,
   traceGrow,

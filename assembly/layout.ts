@@ -89,14 +89,44 @@ export const WALK_NO_WRITE = 9;
 /** The requester is unprivileged and the entry is for privileged ones only. */
 export const WALK_NO_USER = 10;
 export const WALK_NO_EXECUTE = 11;
+/** An accessed or dirty flag must be set in an entry that cannot be written. */
+export const WALK_UPDATE_FAILED = 12;
+/** An accessed or dirty flag must be set, and the table may not be updated (TABLE_UPDATES_REFUSED). */
+export const WALK_UPDATE_REFUSED = 13;
 
-/** Walk status word: bits 7:0 outcome, 11:8 level (1 = last table), 19:16 entries read, 29:24 log2 of the leaf size. */
+/** Which stage's check failed, in bits 7:6 of the status word: the table's own; the second stage, for the output of the */
+/** first; the second stage, for an entry of the first. */
+export const WALK_SECOND_STAGE_OUTPUT = 1 << 6;
+export const WALK_SECOND_STAGE_TABLE = 2 << 6;
+
+/**
+ * Walk status word: bits 5:0 outcome, 7:6 stage, 11:8 level (1 = last table; of the first stage), 17:12 log2 of the leaf
+ * size (the smaller of two stages), 31:24 entries read.
+ */
+export const WALK_OUTCOME_MASK = 0x3f;
 export const WALK_LEVEL_SHIFT = 8;
-export const WALK_READS_SHIFT = 16;
-export const WALK_SIZE_SHIFT = 24;
+export const WALK_SIZE_SHIFT = 12;
+export const WALK_READS_SHIFT = 24;
+
+/** One entry that a precise walk read (assembly/table/walk.ts), offsets in bytes. */
+export const READ_BYTES = 24;
+/** u64: where it is in memory; u64: what it is. */
+export const READ_ADDRESS = 0;
+export const READ_ENTRY = 8;
+/** u32: the table whose walk read it. */
+export const READ_TABLE = 16;
+/** u32: its level, and READ_BACKED when there is memory at that address. */
+export const READ_LEVEL = 20;
+export const READ_BACKED = 1 << 8;
+
+/** Which accesses a translation allows, as bits: read, write, execute; above them the same for privileged requesters. */
+export const GRANT_READ = 1;
+export const GRANT_WRITE = 2;
+export const GRANT_EXECUTE = 4;
+export const GRANT_PRIVILEGED_SHIFT = 3;
 
 /** Header of every kind of batch. */
-export const BATCH_BYTES = 32;
+export const BATCH_BYTES = 48;
 
 // ---- A batch of walks, offsets of its header in bytes; every field a u32. Arrays have one element per request. ----
 export const WALK_BATCH_COUNT = 0;
@@ -110,6 +140,112 @@ export const WALK_BATCH_PHYSICAL = 12;
 export const WALK_BATCH_STATUS = 16;
 /** Linear address of u8[]: kind of access per request, or 0. */
 export const WALK_BATCH_ACCESSES = 20;
+
+// ---- A remapping unit's translation (assembly/unit/), offsets in bytes. ----
+/** What the requests of one source go through, resolved from its configuration entries. */
+export const REGIME_BYTES = 1344;
+/** u32: the table that the input address goes through first, or 0: it passes untranslated; its format. */
+export const REGIME_TABLE = 0;
+export const REGIME_FORMAT = 4;
+/** u32: kinds of access (ACCESS_*) that are taken from, and then added to, those of every request. */
+export const REGIME_ACCESS_CLEAR = 8;
+export const REGIME_ACCESS_SET = 12;
+/** u32: the kinds of access whose walks may be ordinary ones, bit n = kind n. */
+export const REGIME_ORDINARY = 16;
+/** u32: REGIME_* flags. */
+export const REGIME_FLAGS = 20;
+/** u64: with the input address, what an IOTLB entry is found by; u64: what it is invalidated by. */
+export const REGIME_TAG = 24;
+export const REGIME_OWNER = 32;
+/** u64: how many bytes from FEE0_0000h on are refused as output. */
+export const REGIME_REFUSED_SPAN = 40;
+/** u64: highest address that passes untranslated. */
+export const REGIME_LAST = 48;
+/** Where the last tables of recent walks are (assembly/unit/unit.ts). */
+export const REGIME_SHORTCUTS = 64;
+/** What an ordinary walk's entries look like, by ACCESS_READ, ACCESS_WRITE and ACCESS_PRIVILEGED of the request. */
+export const REGIME_PATTERNS = 1088;
+export const PATTERN_COUNT = 8;
+export const PATTERN_BYTES = 32;
+/** u64: mask and expected value of an entry that points to a table. */
+export const PATTERN_TABLE_MASK = 0;
+export const PATTERN_TABLE_EXPECTED = 8;
+/** u64: bits that must be set in a leaf, and bits that must be clear besides the reserved ones. */
+export const PATTERN_LEAF_REQUIRED = 16;
+export const PATTERN_LEAF_DENIED = 24;
+
+/** Privileged requests are refused (PASID entry's SRE is 0), and those that ask for execution (ECAP.ERS is 0). */
+export const REGIME_REFUSES_PRIVILEGED = 1 << 0;
+export const REGIME_REFUSES_EXECUTE = 1 << 1;
+/** An output address in FEE0_0000h-FEEF_FFFFh is refused (VT-d section 5.1.4). */
+export const REGIME_REFUSES_INTERRUPT_RANGE = 1 << 2;
+
+/** Outcomes of a unit besides those of a walk. */
+/** The request is privileged, and the regime refuses it. */
+export const UNIT_PRIVILEGED = 32;
+/** The request asks for execution, and the regime refuses it. */
+export const UNIT_EXECUTE = 35;
+/** The output address lies in the interrupt range. */
+export const UNIT_INTERRUPT_RANGE = 33;
+/** The address passes untranslated, and is beyond what exists. */
+export const UNIT_BEYOND = 34;
+/** The answer is not the translation's: the architecture's own side found the fault. */
+export const UNIT_OTHER = 36;
+
+/** One remapping unit. */
+export const UNIT_BYTES = 128;
+/** u64 counters: requests; look-ups and hits of the IOTLB; entries that walks read. */
+export const UNIT_REQUESTS = 0;
+export const UNIT_IOTLB_LOOKUPS = 8;
+export const UNIT_IOTLB_HITS = 16;
+export const UNIT_ENTRIES_READ = 24;
+/** u32: regimes of sources below 2^16 without PASID: 256 tables of 256, by bus and by device and function. */
+export const UNIT_SOURCES = 32;
+/** u32: first and last input address that requests without PASID may not have (the unit's own side answers them). */
+export const UNIT_INTERCEPT_FIRST = 40;
+export const UNIT_INTERCEPT_LAST = 48;
+/** Regimes of all other sources: a map of assembly/memory/hash.ts, by source | (PASID + 1) << 32. */
+export const UNIT_OTHERS = 56;
+/** The IOTLB (assembly/cache/iotlb.ts). */
+export const UNIT_IOTLB = 72;
+
+// ---- A batch of requests to a unit, offsets of its header in bytes; every field a u32. One array element a request. ----
+export const UNIT_BATCH_COUNT = 0;
+/** Kind of access of every request, unless UNIT_BATCH_ACCESSES is given. */
+export const UNIT_BATCH_ACCESS = 4;
+/** Linear address of u64[]: input addresses. */
+export const UNIT_BATCH_IOVA = 8;
+/** Linear address of u64[]: physical addresses out; on a fault of a walk the address of the entry. */
+export const UNIT_BATCH_PHYSICAL = 12;
+/** Linear address of u32[]: status words out, as those of a walk. */
+export const UNIT_BATCH_STATUS = 16;
+/** Linear address of u8[]: kind of access per request, or 0. */
+export const UNIT_BATCH_ACCESSES = 20;
+/** Linear address of u32[]: sources (requester IDs, StreamIDs). */
+export const UNIT_BATCH_SOURCES = 24;
+/** Linear address of u32[]: PASIDs, all ones where there is none; or 0. */
+export const UNIT_BATCH_PASIDS = 28;
+/** Which request is next; how many faults are in UNIT_BATCH_FAULTS, a u32[] of their indices. */
+export const UNIT_BATCH_NEXT = 32;
+export const UNIT_BATCH_FAULT_COUNT = 36;
+export const UNIT_BATCH_FAULTS = 40;
+export const NO_PASID = 0xffffffff;
+
+/** Why `unitTranslate` returned. */
+export const UNIT_DONE = 0;
+/** The regime of request UNIT_BATCH_NEXT is not known. */
+export const UNIT_MISSING = 1;
+/** Request UNIT_BATCH_NEXT has an intercepted address. */
+export const UNIT_INTERCEPTED = 2;
+
+// ---- An IOTLB (assembly/cache/iotlb.ts), offsets in bytes. ----
+export const IOTLB_BYTES = 16;
+export const IOTLB_ENTRY_BYTES = 32;
+/** u32: its entries, and their number. */
+export const IOTLB_ENTRIES = 0;
+export const IOTLB_SETS = 4;
+/** u64: log2 of the sizes of page that entries have, as bits. */
+export const IOTLB_SIZES = 8;
 
 // ---- A batch of maps or unmaps. Results have one element per request. ----
 export const CHANGE_BATCH_COUNT = 0;
@@ -125,7 +261,7 @@ export const CHANGE_BATCH_LENGTH = 16;
 export const CHANGE_BATCH_STATUS = 20;
 
 // ---- One table (assembly/table/table.ts), offsets in bytes. Arrays are indexed by level, 1 = last table. ----
-export const TABLE_BYTES = 384;
+export const TABLE_BYTES = 320;
 export const TABLE_FORMAT = 0;
 export const TABLE_LEVELS = 4;
 export const TABLE_ROOT = 8;
@@ -151,6 +287,20 @@ export const TABLE_WHAT = 224;
 export const TABLE_REMOVED = 232;
 /** u32[6]: table pages that the last unmap freed, by the level of the table; [0]: all that the last map or unmap freed. */
 export const TABLE_FREED = 256;
+/** u32: the table that translates this one's addresses (nested translation), or 0: they are physical. */
+export const TABLE_SECOND_STAGE = 280;
+/** u64: the address, as this table gave it, that the second stage did not translate at the last fault. */
+export const TABLE_INTERMEDIATE = 288;
+
+/** Flags of every format, in TABLE_FLAGS above the format's own: hardware sets accessed flags, and dirty flags. */
+export const TABLE_UPDATES_ACCESSED = 1 << 28;
+export const TABLE_UPDATES_DIRTY = 1 << 29;
+/** An update that is needed is a fault instead: the walk is not snooped. */
+export const TABLE_UPDATES_REFUSED = 1 << 30;
+/** A right that the path so far denies outranks a reserved bit and a table that cannot be read (VT-d second stage). */
+export const TABLE_RIGHTS_FIRST = 1 << 26;
+/** Reading an entry asks the second stage for write permission as well (VT-d with SSADE). */
+export const TABLE_READS_AS_WRITES = 1 << 27;
 
 /** Flags of unmap: free every table page that became empty, not only those the call covers whole. */
 export const RECLAIM_EMPTY = 1;

@@ -10,6 +10,10 @@ import {
   ACCESS_PRIVILEGED,
   ACCESS_READ,
   ACCESS_WRITE,
+  GRANT_EXECUTE,
+  GRANT_PRIVILEGED_SHIFT,
+  GRANT_READ,
+  GRANT_WRITE,
   PERMISSION_NO_EXECUTE,
   TABLE_FLAGS,
   TABLE_OUTPUT_LAST,
@@ -148,6 +152,25 @@ export class Vmsav8Granule4k {
     }
     return WALK_OK;
   }
+
+  /** What the leaf and the hierarchical controls above it allow (GRANT_*). */
+  // @ts-ignore: decorator
+  @inline grants(rights: u64, leaf: u64): u32 {
+    const above = rights & RIGHTS_HAD ? 0 : rights;
+    const unprivileged = leaf & AP_UNPRIVILEGED && !(above & AP_TABLE_NO_UNPRIVILEGED);
+    const readOnly = leaf & AP_READ_ONLY || above & AP_TABLE_READ_ONLY;
+    const data: u32 = readOnly ? GRANT_READ : GRANT_READ | GRANT_WRITE;
+    const execute: u32 = leaf & UXN || above & UXN_TABLE ? 0 : GRANT_EXECUTE;
+    const privilegedExecute: u32 =
+      leaf & PXN || above & PXN_TABLE || (unprivileged && !readOnly) ? 0 : GRANT_EXECUTE;
+    return (unprivileged ? data | execute : 0) | ((data | privilegedExecute) << <u32>GRANT_PRIVILEGED_SHIFT);
+  }
+
+  /** The entry as hardware leaves it after using it. */
+  // @ts-ignore: decorator
+  @inline touchTable(flags: u32, entry: u64): u64 { return entry; }
+  // @ts-ignore: decorator
+  @inline touchLeaf(flags: u32, entry: u64, access: u32): u64 { return entry; }
 
   // The same as masks, for a walk that cannot fail: bits that must be set, and bits that must be clear, in every entry.
   // @ts-ignore: decorator

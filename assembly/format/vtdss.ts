@@ -8,8 +8,11 @@
 import {
   ACCESS_READ,
   ACCESS_WRITE,
+  GRANT_EXECUTE,
+  GRANT_PRIVILEGED_SHIFT,
   TABLE_FLAGS,
   TABLE_OUTPUT_LAST,
+  TABLE_UPDATES_ACCESSED,
   WALK_NO_READ,
   WALK_NO_WRITE,
   WALK_OK,
@@ -19,6 +22,9 @@ import {
 const R: u64 = 1 << 0;
 const W: u64 = 1 << 1;
 const PS: u64 = 1 << 7;
+/** Accessed and dirty, when the PASID entry's SSADE is set (section 3.7.2). */
+const A: u64 = 1 << 8;
+const D: u64 = 1 << 9;
 const SNP: u64 = 1 << 11;
 /** IW, and reserved as long as RTADDR.SSIRWE does not exist or is 0 (section 9.8; TM of a leaf in older revisions). */
 const IW: u64 = 1 << 62;
@@ -107,14 +113,34 @@ export class VtdSecondStage {
     return missing & <u32>ACCESS_WRITE ? WALK_NO_WRITE : WALK_NO_READ;
   }
 
+  /** What the accumulated rights allow (GRANT_*), whoever asks. */
+  // @ts-ignore: decorator
+  @inline grants(rights: u64, leaf: u64): u32 {
+    const granted = (<u32>rights & <u32>(ACCESS_READ | ACCESS_WRITE)) | <u32>GRANT_EXECUTE;
+    return granted | (granted << <u32>GRANT_PRIVILEGED_SHIFT);
+  }
+
+  /** The entry as hardware leaves it after using it: the accessed flag, and for a write the leaf's dirty flag. */
+  // @ts-ignore: decorator
+  @inline touchTable(flags: u32, entry: u64): u64 { return flags & <u32>TABLE_UPDATES_ACCESSED ? entry | A : entry; }
+  // @ts-ignore: decorator
+  @inline touchLeaf(flags: u32, entry: u64, access: u32): u64 {
+    if (!(flags & <u32>TABLE_UPDATES_ACCESSED)) return entry;
+    return entry | A | (access & <u32>ACCESS_WRITE ? D : 0);
+  }
+
   // The same as masks, for a walk that cannot fail: bits that must be set, and bits that must be clear, in every entry.
   // @ts-ignore: decorator
-  @inline requiredInTable(table: usize, access: u32): u64 { return <u64>(access & <u32>(ACCESS_READ | ACCESS_WRITE)); }
+  @inline requiredInTable(table: usize, access: u32): u64 {
+    return this.touchTable(load<u32>(table, TABLE_FLAGS), <u64>(access & <u32>(ACCESS_READ | ACCESS_WRITE)));
+  }
   /** A request for neither read nor write asks only for presence, which no mask can express. */
   // @ts-ignore: decorator
   @inline deniedInTable(table: usize, access: u32): u64 { return access & <u32>(ACCESS_READ | ACCESS_WRITE) ? 0 : -1; }
   // @ts-ignore: decorator
-  @inline requiredInLeaf(table: usize, access: u32): u64 { return this.requiredInTable(table, access); }
+  @inline requiredInLeaf(table: usize, access: u32): u64 {
+    return this.touchLeaf(load<u32>(table, TABLE_FLAGS), this.requiredInTable(table, access), access);
+  }
   // @ts-ignore: decorator
   @inline deniedInLeaf(table: usize, access: u32): u64 { return this.deniedInTable(table, access); }
   // @ts-ignore: decorator

@@ -10,8 +10,13 @@ import {
   ACCESS_PRIVILEGED,
   ACCESS_READ,
   ACCESS_WRITE,
+  GRANT_EXECUTE,
+  GRANT_PRIVILEGED_SHIFT,
+  GRANT_READ,
+  GRANT_WRITE,
   TABLE_FLAGS,
   TABLE_OUTPUT_LAST,
+  TABLE_UPDATES_ACCESSED,
   WALK_NO_USER,
   WALK_NO_WRITE,
   WALK_OK,
@@ -24,13 +29,17 @@ const US: u64 = 1 << 2;
 const A: u64 = 1 << 5;
 const D: u64 = 1 << 6;
 const PS: u64 = 1 << 7;
+/** Extended accessed, set together with A when the PASID entry's EAFE is set. */
+const EA: u64 = 1 << 10;
 /** PAT of a 2 MiB or 1 GiB leaf, the one bit below its address that is not reserved. */
 const PAT_LARGE: u64 = 1 << 12;
 const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 
 /** Table flag: WPE of the PASID entry; a privileged write needs R/W too. */
 const FLAG_WRITE_PROTECT: u32 = 1 << 0;
-/** The same among the accumulated rights, at a place that entries leave to software (bit 9). */
+/** Table flag: EAFE of the PASID entry. */
+const FLAG_EXTENDED_ACCESSED: u32 = 1 << 1;
+/** WPE among the accumulated rights, at a place that entries leave to software (bit 9). */
 const WRITE_PROTECTED: u64 = 1 << 9;
 
 @unmanaged
@@ -116,17 +125,44 @@ export class X8664 {
     return WALK_OK;
   }
 
+  /** What the accumulated rights allow (GRANT_*). */
+  // @ts-ignore: decorator
+  @inline grants(rights: u64, leaf: u64): u32 {
+    const readAndExecute: u32 = GRANT_READ | GRANT_EXECUTE;
+    const write: u32 = rights & RW ? GRANT_WRITE : 0;
+    const privilegedWrite: u32 = rights & WRITE_PROTECTED ? write : GRANT_WRITE;
+    return (
+      (rights & US ? readAndExecute | write : 0) |
+      ((readAndExecute | privilegedWrite) << <u32>GRANT_PRIVILEGED_SHIFT)
+    );
+  }
+
+  /** The entry as hardware leaves it after using it (section 3.6.2): accessed flags, and for a write the dirty flag. */
+  // @ts-ignore: decorator
+  @inline touchTable(flags: u32, entry: u64): u64 {
+    if (!(flags & <u32>TABLE_UPDATES_ACCESSED)) return entry;
+    return entry | A | (flags & FLAG_EXTENDED_ACCESSED ? EA : 0);
+  }
+  // @ts-ignore: decorator
+  @inline touchLeaf(flags: u32, entry: u64, access: u32): u64 {
+    if (!(flags & <u32>TABLE_UPDATES_ACCESSED)) return entry;
+    return this.touchTable(flags, entry) | (access & <u32>ACCESS_WRITE ? D : 0);
+  }
+
   // The same as masks, for a walk that cannot fail: bits that must be set, and bits that must be clear, in every entry.
   // @ts-ignore: decorator
   @inline requiredInTable(table: usize, access: u32): u64 {
     const user = !(access & <u32>ACCESS_PRIVILEGED);
-    const write = access & <u32>ACCESS_WRITE && (user || load<u32>(table, TABLE_FLAGS) & FLAG_WRITE_PROTECT);
-    return P | (user ? US : 0) | (write ? RW : 0);
+    const flags = load<u32>(table, TABLE_FLAGS);
+    const write = access & <u32>ACCESS_WRITE && (user || flags & FLAG_WRITE_PROTECT);
+    return this.touchTable(flags, P | (user ? US : 0) | (write ? RW : 0));
   }
   // @ts-ignore: decorator
   @inline deniedInTable(table: usize, access: u32): u64 { return 0; }
   // @ts-ignore: decorator
-  @inline requiredInLeaf(table: usize, access: u32): u64 { return this.requiredInTable(table, access); }
+  @inline requiredInLeaf(table: usize, access: u32): u64 {
+    return this.touchLeaf(load<u32>(table, TABLE_FLAGS), this.requiredInTable(table, access), access);
+  }
   // @ts-ignore: decorator
   @inline deniedInLeaf(table: usize, access: u32): u64 { return 0; }
   // @ts-ignore: decorator

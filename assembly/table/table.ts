@@ -171,3 +171,8 @@ export function tableCreate(
   store<u64>(table, root, TABLE_ROOT);
   return table;
 }
+
+/** Gives back a table's handle; the table in memory stays as it is. */
+export function tableForget(table: usize): void {
+  heapFree(table, TABLE_BYTES);
+}

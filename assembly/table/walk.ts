@@ -8,14 +8,29 @@
  */
 import { dispatch } from "../format/formats";
 import {
+  ACCESS_READ,
+  ACCESS_WRITE,
+  GRANT_WRITE,
+  READ_ADDRESS,
+  READ_BACKED,
+  READ_BYTES,
+  READ_ENTRY,
+  READ_LEVEL,
+  READ_TABLE,
   TABLE_ENTRIES_READ,
+  TABLE_FLAGS,
   TABLE_FORMAT,
   TABLE_INPUT_LAST,
+  TABLE_INTERMEDIATE,
   TABLE_LEVELS,
   TABLE_PAGES,
   TABLE_RESERVED_LEAF,
   TABLE_RESERVED_TABLE,
+  TABLE_READS_AS_WRITES,
+  TABLE_RIGHTS_FIRST,
   TABLE_ROOT,
+  TABLE_SECOND_STAGE,
+  TABLE_UPDATES_REFUSED,
   TABLE_WHAT,
   TABLE_WHERE,
   WALK_BATCH_ACCESS,
@@ -27,29 +42,110 @@ import {
   WALK_INPUT_RANGE,
   WALK_LEVEL_SHIFT,
   WALK_NOT_PRESENT,
+  WALK_NO_WRITE,
   WALK_OK,
+  WALK_OUTCOME_MASK,
   WALK_READS_SHIFT,
   WALK_ROOT_ACCESS,
+  WALK_SECOND_STAGE_OUTPUT,
+  WALK_SECOND_STAGE_TABLE,
   WALK_SIZE_SHIFT,
   WALK_TABLE_ACCESS,
+  WALK_UPDATE_FAILED,
+  WALK_UPDATE_REFUSED,
 } from "../layout";
 import { arenaBytes, arenaStart } from "../memory/heap";
-import { arenaBase, physicalPointer } from "../memory/physical";
+import { arenaBase, physicalPointer, physicalWritePointer } from "../memory/physical";
 import { count, entriesPerTable, entryOffset, indexAt, inputInRange, inRange, isTable, levelShift, nextTable } from "./table";
 
 // @ts-ignore: decorator
 @inline
-function statusWord(outcome: u32, level: u32, reads: u32, sizeShift: u32): u32 {
+export function statusWord(outcome: u32, level: u32, reads: u32, sizeShift: u32): u32 {
   return (
     outcome | (level << <u32>WALK_LEVEL_SHIFT) | (reads << <u32>WALK_READS_SHIFT) | (sizeShift << <u32>WALK_SIZE_SHIFT)
   );
 }
 
+/** What the last precise walk that succeeded allows (GRANT_*). */
+export let walkGrants: u32 = 0;
+/** Whether a write would still have to set a dirty flag on the path of the last precise walk. */
+export let walkClean: bool = false;
+
+/** Where precise walks note every entry they read (READ_* of layout.ts): linear address, and how many more fit. */
+let readLog: usize = 0;
+let readLogRoom: u32 = 0;
+
+/** Starts (`capacity` records at `buffer`) or ends (0) the log of entries read; returns how much room was left. */
+export function walkLog(buffer: usize, capacity: u32): u32 {
+  const room = readLogRoom;
+  readLog = buffer;
+  readLogRoom = capacity;
+  return room;
+}
+
+/** Whether every walk is to be made precisely, because its reads are noted. */
+// @ts-ignore: decorator
+@inline
+export function walkLogged(): bool {
+  return readLog != 0;
+}
+
+function note(table: usize, level: u32, address: u64, entry: u64, backed: bool): void {
+  if (!readLogRoom) return;
+  readLogRoom--;
+  store<u64>(readLog, address, READ_ADDRESS);
+  store<u64>(readLog, entry, READ_ENTRY);
+  store<u32>(readLog, <u32>table, READ_TABLE);
+  store<u32>(readLog, level | (backed ? READ_BACKED : 0), READ_LEVEL);
+  readLog += READ_BYTES;
+}
+
+/** The input and the result of a second-stage walk within a walk of the first stage. */
+const intermediate = memory.data(16, 16);
+
+@unmanaged
+class SecondStage {
+  // @ts-ignore: decorator
+  @inline run<F>(a: usize, b: usize, c: usize, d: usize): i32 {
+    return walkPrecisely<F>(a, load<u64>(intermediate), <u32>b, intermediate + 8);
+  }
+}
+
 /**
- * One walk, every check in its order. Returns the status word; stores at `result` the physical address, or on a fault
- * the physical address of the entry that failed, which TABLE_WHERE and TABLE_WHAT then hold together with the entry.
+ * Translates an address that the first stage gave. Returns the status word of the second stage's walk; the physical
+ * address is then at `intermediate` + 8.
  */
-function walkPrecisely<F>(table: usize, iova: u64, access: u32, result: usize): u32 {
+function walkSecondStageSlowly(second: usize, address: u64, access: u32): u32 {
+  store<u64>(intermediate, address);
+  return <u32>dispatch<SecondStage>(load<u32>(second, TABLE_FORMAT), second, <usize>access, 0, 0);
+}
+
+// @ts-ignore: decorator
+@inline
+function outcomeOf(status: u32): u32 {
+  return status & <u32>WALK_OUTCOME_MASK;
+}
+
+// @ts-ignore: decorator
+@inline
+function readsOf(status: u32): u32 {
+  return status >> <u32>WALK_READS_SHIFT;
+}
+
+/** Writes an entry that hardware updated; false when it cannot be written. */
+function writeEntry(address: u64, entry: u64): bool {
+  const pointer = physicalWritePointer(address);
+  if (pointer) store<u64>(pointer, entry);
+  return pointer != 0;
+}
+
+/**
+ * One walk, every check in its order, both stages, accessed and dirty flags. Returns the status word; stores at `result`
+ * the physical address, or on a fault the address of the entry that failed, which TABLE_WHERE and TABLE_WHAT then hold
+ * together with the entry. When the second stage failed, TABLE_INTERMEDIATE holds what it did not translate, and its own
+ * TABLE_WHERE and TABLE_WHAT the entry.
+ */
+export function walkPrecisely<F>(table: usize, iova: u64, access: u32, result: usize): u32 {
   const f = changetype<F>(0);
   // 1. Input address.
   if (!inputInRange<F>(table, iova)) {
@@ -59,57 +155,116 @@ function walkPrecisely<F>(table: usize, iova: u64, access: u32, result: usize): 
     return statusWord(WALK_INPUT_RANGE, 0, 0, 0);
   }
   const levels = load<u32>(table, TABLE_LEVELS);
+  const flags = load<u32>(table, TABLE_FLAGS);
+  const second = <usize>load<u32>(table, TABLE_SECOND_STAGE);
+  const readAccess: u32 = flags & <u32>TABLE_READS_AS_WRITES ? ACCESS_READ | ACCESS_WRITE : ACCESS_READ;
   let level = levels;
   let reads: u32 = 0;
+  let secondReads: u32 = 0;
   let rights = f.initialRights(table);
   let address = load<u64>(table, TABLE_ROOT);
   let outcome: u32 = WALK_OK;
+  // Where the entry is as this table says, and where it is in memory: the same without a second stage.
   let at: u64 = 0;
+  let physical: u64 = 0;
+  let writable: bool = true;
   let entry: u64 = 0;
+  let updated: u64 = 0;
   while (true) {
-    // 2. Read the entry.
+    // 2. Where the entry is.
     at = address + (<u64>indexAt<F>(iova, level) << 3);
-    const pointer = physicalPointer(at);
+    physical = at;
+    if (second) {
+      const status = walkSecondStageSlowly(second, at, readAccess);
+      secondReads += readsOf(status);
+      if (outcomeOf(status)) {
+        outcome = outcomeOf(status) | WALK_SECOND_STAGE_TABLE;
+        store<u64>(table, at, TABLE_INTERMEDIATE);
+        break;
+      }
+      physical = load<u64>(intermediate, 8);
+      writable = (walkGrants & <u32>GRANT_WRITE) != 0;
+    }
+    // 3. Read it.
+    const pointer = physicalPointer(physical);
+    entry = pointer ? load<u64>(pointer) : 0;
+    if (readLog) note(table, level, physical, entry, pointer != 0);
+    const rightsFirst = (flags & <u32>TABLE_RIGHTS_FIRST) != 0;
     if (!pointer) {
-      entry = 0;
-      outcome = level == levels ? WALK_ROOT_ACCESS : WALK_TABLE_ACCESS;
+      if (rightsFirst) outcome = f.check(rights, entry, access);
+      if (!outcome) outcome = level == levels ? WALK_ROOT_ACCESS : WALK_TABLE_ACCESS;
       break;
     }
-    entry = load<u64>(pointer);
     reads++;
-    // 3. Present, and something left of the rights.
+    // 4. Present, and something left of the rights.
     rights = f.combine(rights, entry, level);
     if (!f.isPresent(entry, rights, level)) {
       outcome = WALK_NOT_PRESENT;
       break;
     }
-    // 4. Reserved bits, output size.
+    // 5. Reserved bits, output size.
     const leaf = f.isLeaf(entry, level);
     const masks = table + (<usize>level << 3);
     const reserved = leaf ? load<u64>(masks, TABLE_RESERVED_LEAF) : load<u64>(masks, TABLE_RESERVED_TABLE);
     if (entry & reserved) {
-      outcome = f.reservedOutcome();
+      if (rightsFirst) outcome = f.check(rights, entry, access);
+      if (!outcome) outcome = f.reservedOutcome();
       break;
     }
+    // 6. The rights of the request.
     if (leaf) {
-      // 5. The rights of the request.
       outcome = f.check(rights, entry, access);
-      break;
+      if (outcome) break;
     }
+    // 7. The flags that hardware keeps; a leaf's are written when the whole translation is known to succeed.
+    updated = leaf ? f.touchLeaf(flags, entry, access) : f.touchTable(flags, entry);
+    if (updated != entry) {
+      if (flags & <u32>TABLE_UPDATES_REFUSED) outcome = WALK_UPDATE_REFUSED;
+      else if (!writable) outcome = WALK_NO_WRITE | WALK_SECOND_STAGE_TABLE;
+      else if (!leaf && !writeEntry(physical, updated)) outcome = WALK_UPDATE_FAILED;
+      if (outcome) {
+        store<u64>(table, at, TABLE_INTERMEDIATE);
+        break;
+      }
+    }
+    if (leaf) break;
     address = f.tableAddress(entry);
     level--;
   }
-  count(table, TABLE_ENTRIES_READ, reads);
-  if (outcome == WALK_OK) {
-    const shift = levelShift<F>(level);
+  let shift = <u32>levelShift<F>(level);
+  if (!outcome) {
     const size = <u64>1 << shift;
-    store<u64>(result, f.leafAddress(entry, size) | (iova & (size - 1)));
-    return statusWord(WALK_OK, level, reads, <u32>shift);
+    let output = f.leafAddress(entry, size) | (iova & (size - 1));
+    let granted = f.grants(rights, entry);
+    let clean = f.touchLeaf(flags, updated, ACCESS_WRITE) != updated;
+    // 8. The output through the second stage.
+    if (second) {
+      const status = walkSecondStageSlowly(second, output, access);
+      secondReads += readsOf(status);
+      if (outcomeOf(status)) {
+        outcome = outcomeOf(status) | WALK_SECOND_STAGE_OUTPUT;
+        store<u64>(table, output, TABLE_INTERMEDIATE);
+      } else {
+        output = load<u64>(intermediate, 8);
+        granted &= walkGrants;
+        clean = clean || walkClean;
+        shift = min<u32>(shift, (status >> <u32>WALK_SIZE_SHIFT) & 0x3f);
+      }
+    }
+    if (!outcome && updated != entry && !writeEntry(physical, updated)) outcome = WALK_UPDATE_FAILED;
+    if (!outcome) {
+      walkGrants = granted;
+      walkClean = clean;
+      count(table, TABLE_ENTRIES_READ, reads);
+      store<u64>(result, output);
+      return statusWord(WALK_OK, level, reads + secondReads, shift);
+    }
   }
-  store<u64>(result, at);
-  store<u64>(table, at, TABLE_WHERE);
+  count(table, TABLE_ENTRIES_READ, reads);
+  store<u64>(result, physical);
+  store<u64>(table, physical, TABLE_WHERE);
   store<u64>(table, entry, TABLE_WHAT);
-  return statusWord(outcome, level, reads, 0);
+  return statusWord(outcome, level, reads + secondReads, 0);
 }
 
 /** What a batch checks, decided at compile time: everything that hardware checks, or only presence. */
@@ -130,7 +285,7 @@ function walkSlowly<F, C>(table: usize, iova: u64, access: u32, result: usize, s
   else lookUp<F>(table, iova, result);
 }
 
-/** iova_to_phys, one request: follows what is present, whatever hardware would find wrong with it. */
+/** iova_to_phys, one request, of a table without a second stage: follows what is present, whatever hardware would find wrong with it. */
 function lookUp<F>(table: usize, iova: u64, result: usize): void {
   const f = changetype<F>(0);
   store<u64>(result, u64.MAX_VALUE);
@@ -230,7 +385,7 @@ function walkBatchOf<F, C, R>(table: usize, batch: usize): void {
 
   // All ones: the format has no mask for this kind of access, and every walk is made precisely.
   const masked = !checked || f.deniedInTable(table, uniform) != u64.MAX_VALUE;
-  if (rootOffset >> 12 < pages && !accesses && masked) {
+  if (rootOffset >> 12 < pages && !accesses && masked && !load<u32>(table, TABLE_SECOND_STAGE)) {
     // What must be set and what must be clear in every entry of a kind.
     const tableRequired = checked ? f.requiredInTable(table, uniform) | f.ordinaryTable() : f.ordinaryTable();
     const tableDenied = checked

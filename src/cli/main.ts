@@ -1,9 +1,13 @@
 #!/usr/bin/env node
 import { Command } from "commander";
+import { VectorError } from "../conform/errors.js";
+import { DumpError } from "../dump/errors.js";
 import { IommuError } from "../engine/errors.js";
 import { loadEngine } from "../engine/load.js";
 import { TraceError } from "../trace/errors.js";
 import { addCompare } from "./compare.js";
+import { addConform } from "./conform.js";
+import { addExplain } from "./explain.js";
 import { addExperiment } from "./experiment.js";
 import { version } from "./version.js";
 
@@ -18,7 +22,9 @@ const program = new Command("iommu-lab")
   });
 
 addCompare(program, (await loadEngine()).formats);
+addConform(program);
 addExperiment(program);
+addExplain(program);
 
 // A reader that closes the pipe early (head) is no failure.
 process.stdout.on("error", (error: NodeJS.ErrnoException) => process.exit(error.code === "EPIPE" ? 0 : 2));
@@ -26,7 +32,8 @@ process.stdout.on("error", (error: NodeJS.ErrnoException) => process.exit(error.
 try {
   await program.parseAsync();
 } catch (error) {
-  if (!(error instanceof IommuError || error instanceof TraceError || error instanceof RangeError)) throw error;
+  const expected = [DumpError, IommuError, RangeError, TraceError, VectorError].some((kind) => error instanceof kind);
+  if (!(error instanceof Error && expected)) throw error;
   process.stderr.write(`iommu-lab: ${error.message}\n`);
   process.exitCode = 2;
 }

@@ -1,4 +1,4 @@
-import { STATUS_OK } from "../../assembly/layout.js";
+import { STATUS_OK, TABLE_SECOND_STAGE } from "../../assembly/layout.js";
 import type { DmaAddress, Iova, PhysicalAddress } from "./addresses.js";
 import { statusError } from "./errors.js";
 import { defaultLevels, type FormatDescription, findFormat, readFormats } from "./formats.js";
@@ -62,6 +62,7 @@ export class Engine {
     if (handle === 0) {
       throw statusError(this.exports.tableCreateStatus(), `make a ${format.name} table of ${levels} levels`);
     }
+    if (options.secondStage) this.linear.setU32(handle + TABLE_SECOND_STAGE, options.secondStage.handle);
     return new PageTable(this.exports, this.linear, format, handle, levels, pageSizes);
   }
 

@@ -63,6 +63,25 @@ export interface WasmExports {
   replaySummarize(replay: number): void;
   replayTable(replay: number, domain: number): number;
 
+  // Remapping units (assembly/unit/unit.ts, assembly/table/walk.ts)
+  walkLog(buffer: number, capacity: number): number;
+  regimeCreate(
+    table: number,
+    last: bigint,
+    tag: bigint,
+    owner: bigint,
+    flags: number,
+    accessClear: number,
+    accessSet: number,
+  ): number;
+  regimeRelease(regime: number): void;
+  unitCreate(iotlbEntries: number): number;
+  unitInvalidate(unit: number, mask: bigint, owner: bigint, first: bigint, last: bigint): number;
+  unitLastGrants(): number;
+  unitRelease(unit: number): void;
+  unitSetRegime(unit: number, source: number, pasid: number, regime: number): number;
+  unitTranslate(unit: number, batch: number): number;
+
   // Trace tokens (assembly/trace/tokenize.ts)
   traceOpen(): number;
   traceClose(handle: number): void;

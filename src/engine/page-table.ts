@@ -37,6 +37,8 @@ export interface PageTableOptions {
   readonly flags?: number;
   /** Address of a table that already stands in memory; without it an empty root page is taken from the arena. */
   readonly root?: PhysicalAddress;
+  /** The table that translates the addresses of this one: those of its tables and those it gives. Nested translation. */
+  readonly secondStage?: PageTable;
 }
 
 /** Which check of a walk failed, in the order in which hardware makes them. */
@@ -51,7 +53,9 @@ export type WalkCheck =
   | "no-read"
   | "no-write"
   | "no-user"
-  | "no-execute";
+  | "no-execute"
+  | "update-failed"
+  | "update-refused";
 
 const WALK_CHECKS: Readonly<Record<number, WalkCheck>> = {
   [layout.WALK_INPUT_RANGE]: "input-range",
@@ -65,7 +69,17 @@ const WALK_CHECKS: Readonly<Record<number, WalkCheck>> = {
   [layout.WALK_NO_WRITE]: "no-write",
   [layout.WALK_NO_USER]: "no-user",
   [layout.WALK_NO_EXECUTE]: "no-execute",
+  [layout.WALK_UPDATE_FAILED]: "update-failed",
+  [layout.WALK_UPDATE_REFUSED]: "update-refused",
 };
+
+/** Whose check failed: the table's own; its second stage's, for an entry of the table or for the table's output. */
+export type WalkStage = "own" | "second-table" | "second-output";
+
+function stageOf(word: number): WalkStage {
+  if (word & layout.WALK_SECOND_STAGE_TABLE) return "second-table";
+  return word & layout.WALK_SECOND_STAGE_OUTPUT ? "second-output" : "own";
+}
 
 /** A walk that ended in a leaf. */
 export interface Translation {
@@ -82,7 +96,8 @@ export interface Translation {
 export interface WalkFault {
   readonly ok: false;
   readonly check: WalkCheck;
-  /** Level of the entry that failed; 0 when no table was looked at. */
+  readonly stage: WalkStage;
+  /** Level of the entry that failed (of the first stage); 0 when no table was looked at. */
   readonly level: number;
   /** Physical address of that entry, and the entry (0 when it could not be read). */
   readonly entryAddress: PhysicalAddress;
@@ -93,6 +108,7 @@ export interface WalkFault {
 /** The parts of a walk's status word (assembly/layout.ts). */
 export interface WalkStatus {
   readonly check: WalkCheck | null;
+  readonly stage: WalkStage;
   readonly level: number;
   readonly entriesRead: number;
   /** Bytes of the leaf, 0n on a fault. */
@@ -100,12 +116,13 @@ export interface WalkStatus {
 }
 
 export function decodeWalkStatus(word: number): WalkStatus {
-  const outcome = word & 0xff;
+  const outcome = word & layout.WALK_OUTCOME_MASK;
   const shift = (word >>> layout.WALK_SIZE_SHIFT) & 0x3f;
   return {
     check: outcome === layout.WALK_OK ? null : (WALK_CHECKS[outcome] ?? "reserved"),
+    stage: stageOf(word),
     level: (word >>> layout.WALK_LEVEL_SHIFT) & 0xf,
-    entriesRead: (word >>> layout.WALK_READS_SHIFT) & 0xf,
+    entriesRead: word >>> layout.WALK_READS_SHIFT,
     pageSize: shift === 0 ? 0n : 1n << BigInt(shift),
   };
 }
@@ -298,14 +315,17 @@ export class PageTable {
   walk(iova: Iova, access: Access = {}): Translation | WalkFault {
     this.#one.iova[0] = iova;
     this.exports.walkBatch(this.handle, this.#one.prepare(1, encodeAccess(access)));
-    const { check, level, entriesRead, pageSize } = decodeWalkStatus(this.#one.status[0]);
+    const { check, stage, level, entriesRead, pageSize } = decodeWalkStatus(this.#one.status[0]);
     const physical = physicalAddress(this.#one.physical[0]);
     if (check === null) return { ok: true, physical, pageSize, level, entriesRead };
     const entry = this.linear.getU64(this.handle + layout.TABLE_WHAT);
-    return { ok: false, check, level, entryAddress: physical, entry, entriesRead };
+    return { ok: false, check, stage, level, entryAddress: physical, entry, entriesRead };
   }
 
-  /** Linux's iommu_iova_to_phys: the physical address, or null when nothing is mapped. Permissions are not looked at. */
+  /**
+   * Linux's iommu_iova_to_phys: the physical address, or null when nothing is mapped. Permissions are not looked at, nor
+   * is a second stage.
+   */
   iovaToPhys(iova: Iova): PhysicalAddress | null {
     this.#one.iova[0] = iova;
     this.exports.lookupBatch(this.handle, this.#one.prepare(1, layout.ACCESS_READ));

@@ -8,7 +8,15 @@ export type ReadWord = (address: bigint) => bigint | null;
 /** What a walk reports; the fields of `Translation` and `WalkFault` together. */
 export type SlowWalk =
   | { ok: true; physical: bigint; pageSize: bigint; level: number; entriesRead: number }
-  | { ok: false; check: WalkCheck; level: number; entryAddress: bigint; entry: bigint; entriesRead: number };
+  | {
+      ok: false;
+      check: WalkCheck;
+      stage: "own";
+      level: number;
+      entryAddress: bigint;
+      entry: bigint;
+      entriesRead: number;
+    };
 
 export function indexAt(iova: bigint, level: number): number {
   return Number((iova / coverage(level)) % BigInt(ENTRIES));
@@ -29,7 +37,7 @@ export function slowWalk(
   access: Access,
 ): SlowWalk {
   if (!inputInRange(format, geometry, iova)) {
-    return { ok: false, check: "input-range", level: 0, entryAddress: 0n, entry: 0n, entriesRead: 0 };
+    return { ok: false, check: "input-range", stage: "own", level: 0, entryAddress: 0n, entry: 0n, entriesRead: 0 };
   }
   const path: bigint[] = [];
   let table = root;
@@ -38,12 +46,12 @@ export function slowWalk(
     const entry = read(entryAddress);
     if (entry === null) {
       const check = level === geometry.levels ? "root-access" : "table-access";
-      return { ok: false, check, level, entryAddress, entry: 0n, entriesRead: path.length };
+      return { ok: false, check, stage: "own", level, entryAddress, entry: 0n, entriesRead: path.length };
     }
     path.push(entry);
     const verdict = format.judge(path, level, access, geometry);
     if (verdict.kind === "fault") {
-      return { ok: false, check: verdict.check, level, entryAddress, entry, entriesRead: path.length };
+      return { ok: false, check: verdict.check, stage: "own", level, entryAddress, entry, entriesRead: path.length };
     }
     const address = entry & format.addressMask;
     if (verdict.kind === "leaf") {

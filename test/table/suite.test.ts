@@ -73,6 +73,7 @@ describe.each(CONFIGURATIONS)("$title", (configuration) => {
     });
     expect(pair.table.walk(iovaOf(0n))).toMatchObject({
       ok: false,
+      stage: "own",
       check: "not-present",
       level: levels,
       entriesRead: 1,
@@ -124,6 +125,7 @@ describe.each(CONFIGURATIONS)("$title", (configuration) => {
       if (format.signExtended && iova === 1n << 63n && configuration.inputBits === 64) continue;
       expect(pair.table.walk(iovaOf(iova))).toEqual({
         ok: false,
+        stage: "own",
         check: "input-range",
         level: 0,
         entryAddress: 0n,

@@ -48,10 +48,18 @@ describe.each(engine.formats.map(({ name }) => name))("%s, a table of more than 
       let singly = 0;
       iovas.forEach((iova, i) => {
         const single = table.walk(dmaAddress(iova), access);
-        const { check, level, entriesRead, pageSize } = decodeWalkStatus(batch.status[i]);
+        const { check, stage, level, entriesRead, pageSize } = decodeWalkStatus(batch.status[i]);
         const got = single.ok
           ? { ok: check === null, physical: batch.physical[i], pageSize, level, entriesRead }
-          : { ok: check === null, check, level, entryAddress: batch.physical[i], entry: single.entry, entriesRead };
+          : {
+              ok: check === null,
+              check,
+              stage,
+              level,
+              entryAddress: batch.physical[i],
+              entry: single.entry,
+              entriesRead,
+            };
         expect(got).toEqual(single);
         singly += single.entriesRead;
       });

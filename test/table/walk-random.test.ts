@@ -131,6 +131,7 @@ describe.each(CONFIGURATIONS)("$title", (configuration) => {
             entriesRead += walk.entriesRead;
             return {
               check: walk.ok ? null : walk.check,
+              stage: "own",
               level: walk.level,
               entriesRead: walk.entriesRead,
               pageSize: walk.ok ? walk.pageSize : 0n,

@@ -87,6 +87,7 @@ function check(format: string, each: Case, backing: Backing): void {
         }
       : {
           ok: false,
+          stage: "own",
           check: each.expected.check,
           level: each.expected.level,
           entryAddress: path.entryAddress(each.expected.level),
@@ -102,6 +103,7 @@ function check(format: string, each: Case, backing: Backing): void {
   for (let i = 0; i < 5; i++) {
     expect(decodeWalkStatus(batch.status[i])).toEqual({
       check: each.expected?.check ?? null,
+      stage: "own",
       level: expected.level,
       entriesRead: expected.entriesRead,
       pageSize: each.expected === null ? size : 0n,
@@ -410,6 +412,7 @@ describe.each(FULL_CONFIGURATIONS)("$title: tables that cannot be read", (config
     const table = engine.createTable(format.name, { levels, root: physicalOf(nowhere) });
     expect(table.walk(iovaOf(0x3008n))).toEqual({
       ok: false,
+      stage: "own",
       check: "root-access",
       level: levels,
       entryAddress: nowhere,
@@ -428,6 +431,7 @@ describe.each(FULL_CONFIGURATIONS)("$title: tables that cannot be read", (config
       path.write(level + 1, format.pointer(nowhere));
       expect(path.table.walk(iovaOf(iova))).toEqual({
         ok: false,
+        stage: "own",
         check: "table-access",
         level,
         entryAddress: nowhere + 0x38n,

@@ -1,0 +1,136 @@
+/**
+ * A tagged IOTLB of the plainest geometry: every page has one place. Entries hold translations of any size of page; what
+ * is not invalidated stays and is used. Its header (IOTLB_* of layout.ts) is a part of the unit that owns it.
+ *
+ * An entry is { u64 page | log2 of its size, u64 tag, u64 value, u64 owner }; an empty one is all zero. The tag is what a
+ * look-up must match beside the page; the owner is what invalidations select by; the value is the physical page and in
+ * its low bits what is granted.
+ */
+import { GRANT_PRIVILEGED_SHIFT, IOTLB_ENTRIES, IOTLB_ENTRY_BYTES, IOTLB_SETS, IOTLB_SIZES } from "../layout";
+import { heapAllocate, heapFree } from "../memory/heap";
+
+const KEY: usize = 0;
+const VALUE: usize = 16;
+const OWNER: usize = 24;
+
+const IN_PAGE: u64 = 0xfff;
+const GRANTS: u64 = (1 << (2 * GRANT_PRIVILEGED_SHIFT)) - 1;
+/** A write must walk, because it has a dirty flag to set. */
+const CLEAN: u64 = 1 << (2 * GRANT_PRIVILEGED_SHIFT);
+
+/** Makes an IOTLB of `sets` entries (a power of two), all empty; false when memory is exhausted. */
+export function iotlbInit(iotlb: usize, sets: u32): bool {
+  const block = heapAllocate(<usize>sets * <usize>IOTLB_ENTRY_BYTES);
+  store<u32>(iotlb, <u32>block, IOTLB_ENTRIES);
+  store<u32>(iotlb, sets, IOTLB_SETS);
+  store<u64>(iotlb, 0, IOTLB_SIZES);
+  return block != 0;
+}
+
+export function iotlbRelease(iotlb: usize): void {
+  heapFree(<usize>load<u32>(iotlb, IOTLB_ENTRIES), <usize>load<u32>(iotlb, IOTLB_SETS) * <usize>IOTLB_ENTRY_BYTES);
+}
+
+// @ts-ignore: decorator
+@inline
+function entryAt(entries: usize, sets: u32, page: u64, tag: u64): usize {
+  return entries + <usize>((<u32>page ^ <u32>tag) & (sets - 1)) * <usize>IOTLB_ENTRY_BYTES;
+}
+
+// @ts-ignore: decorator
+@inline
+function pair(low: u64, high: u64): v128 {
+  return i64x2.replace_lane(i64x2.splat(high), 0, low);
+}
+
+/** The entry that translates `iova` for this tag, or 0. `entries` and `sets`: the header, held in registers by a loop. */
+// @ts-ignore: decorator
+@inline
+export function iotlbFind(iotlb: usize, entries: usize, sets: u32, iova: u64, tag: u64): usize {
+  let sizes = load<u64>(iotlb, IOTLB_SIZES);
+  while (sizes) {
+    const shift = ctz(sizes);
+    const page = iova >> shift;
+    const entry = entryAt(entries, sets, page, tag);
+    if (i64x2.all_true(i64x2.eq(v128.load(entry, KEY), pair((page << shift) | shift, tag)))) return entry;
+    sizes &= sizes - 1;
+  }
+  return 0;
+}
+
+/** The value of an entry. */
+// @ts-ignore: decorator
+@inline
+export function iotlbValue(physical: u64, shift: u32, grants: u32, clean: bool): u64 {
+  return (physical & ~(((<u64>1) << <u64>shift) - 1)) | <u64>grants | (clean ? CLEAN : 0);
+}
+
+/** Keeps a translation in its place. */
+// @ts-ignore: decorator
+@inline
+export function iotlbFill(iotlb: usize, entries: usize, sets: u32, iova: u64, tag: u64, owner: u64, value: u64, shift: u32): void {
+  const page = iova >> <u64>shift;
+  const entry = entryAt(entries, sets, page, tag);
+  v128.store(entry, pair((page << <u64>shift) | <u64>shift, tag), KEY);
+  v128.store(entry, pair(value, owner), VALUE);
+  const sizes = load<u64>(iotlb, IOTLB_SIZES);
+  if (!((sizes >> <u64>shift) & 1)) store<u64>(iotlb, sizes | ((<u64>1) << <u64>shift), IOTLB_SIZES);
+}
+
+/** What an entry says of an address in its page. */
+// @ts-ignore: decorator
+@inline
+export function iotlbPhysical(entry: usize, iova: u64): u64 {
+  const low = (<u64>1 << (load<u64>(entry, KEY) & IN_PAGE)) - 1;
+  return (load<u64>(entry, VALUE) & ~IN_PAGE) | (iova & low);
+}
+
+// @ts-ignore: decorator
+@inline
+export function iotlbShift(entry: usize): u32 {
+  return <u32>(load<u64>(entry, KEY) & IN_PAGE);
+}
+
+// @ts-ignore: decorator
+@inline
+export function iotlbGrants(entry: usize): u32 {
+  return <u32>(load<u64>(entry, VALUE) & GRANTS);
+}
+
+// @ts-ignore: decorator
+@inline
+export function iotlbIsClean(entry: usize): bool {
+  return (load<u64>(entry, VALUE) & CLEAN) != 0;
+}
+
+// @ts-ignore: decorator
+@inline
+export function iotlbDrop(entry: usize): void {
+  memory.fill(entry, 0, IOTLB_ENTRY_BYTES);
+}
+
+/**
+ * Drops every entry whose owner agrees with `owner` in the bits of `mask` and whose page meets [first, last]. Returns how
+ * many were dropped.
+ */
+export function iotlbInvalidate(iotlb: usize, mask: u64, owner: u64, first: u64, last: u64): u32 {
+  const entries = <usize>load<u32>(iotlb, IOTLB_ENTRIES);
+  const end = entries + <usize>load<u32>(iotlb, IOTLB_SETS) * <usize>IOTLB_ENTRY_BYTES;
+  let dropped: u32 = 0;
+  let sizes: u64 = 0;
+  for (let entry = entries; entry < end; entry += IOTLB_ENTRY_BYTES) {
+    const key = load<u64>(entry, KEY);
+    if (!key) continue;
+    const shift = key & IN_PAGE;
+    const page = key & ~IN_PAGE;
+    const meets = page <= last && page + ((<u64>1 << shift) - 1) >= first;
+    if (meets && !((load<u64>(entry, OWNER) ^ owner) & mask)) {
+      iotlbDrop(entry);
+      dropped++;
+    } else {
+      sizes |= <u64>1 << shift;
+    }
+  }
+  store<u64>(iotlb, sizes, IOTLB_SIZES);
+  return dropped;
+}

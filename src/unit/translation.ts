@@ -1,0 +1,298 @@
+/**
+ * The architecture-independent half of a remapping unit, over assembly/unit/: regimes, the IOTLB, batches. A unit of an
+ * architecture resolves what a source's requests go through and judges what comes back.
+ */
+import * as layout from "../../assembly/layout.js";
+import { type PhysicalAddress, physicalAddress } from "../engine/addresses.js";
+import { Batch } from "../engine/batch.js";
+import type { Engine } from "../engine/engine.js";
+import { IommuError, statusError } from "../engine/errors.js";
+import { type Access, encodeAccess } from "../engine/page-table.js";
+
+/** One stage of translation: a table that stands in memory. Widths in bits; `flags` as the format's file says. */
+export interface Stage {
+  readonly format: string;
+  readonly levels: number;
+  readonly root: bigint;
+  readonly inputBits: number;
+  readonly outputBits: number;
+  readonly pageSizes: bigint;
+  readonly flags: number;
+}
+
+/** What the requests of one source go through. */
+export interface Regime {
+  /** The table that the input address goes through first; null: it passes, up to `last`. */
+  readonly first: Stage | null;
+  /** The second stage behind it, if there is one. */
+  readonly second?: Stage;
+  /** Highest address that passes without a table. */
+  readonly last: bigint;
+  /** With the page, what an IOTLB entry is found by (64 bits); what it is invalidated by. */
+  readonly tag: bigint;
+  readonly owner: bigint;
+  readonly refusesPrivileged?: boolean;
+  readonly refusesExecute?: boolean;
+  readonly refusesInterruptRange?: boolean;
+  /** Kinds of access taken from, then added to, those of every request. */
+  readonly accessClear?: number;
+  readonly accessSet?: number;
+}
+
+/** A regime that was handed to the engine, and the handles of its tables. */
+export interface RegimeHandle {
+  readonly regime: number;
+  readonly first: number;
+  readonly second: number;
+}
+
+/** Exact figures of a unit, by the names of the VT-d performance monitor. */
+export interface UnitCounters {
+  readonly iommuRequests: number;
+  readonly iotlbLookup: number;
+  readonly iotlbHit: number;
+  /** Entries of page tables that walks read. */
+  readonly iommuMrds: number;
+}
+
+/** One entry of a page table that a walk read. */
+export interface EntryRead {
+  /** Handle of the table whose walk it was. */
+  readonly table: number;
+  readonly level: number;
+  readonly address: PhysicalAddress;
+  /** Null when nobody backs the address. */
+  readonly entry: bigint | null;
+}
+
+/** Most entries that one nested walk reads: 5 levels, each behind a walk of 5, and the output's. */
+const MOST_READS = 64;
+
+const REGIME_FLAGS = {
+  refusesPrivileged: layout.REGIME_REFUSES_PRIVILEGED,
+  refusesExecute: layout.REGIME_REFUSES_EXECUTE,
+  refusesInterruptRange: layout.REGIME_REFUSES_INTERRUPT_RANGE,
+} as const;
+
+/**
+ * Requests of many sources: `iova`, `source`, `pasid` (NO_PASID: none), `access` in; `physical`, `status` and `code` out.
+ * `code` is 0 where the request was translated, otherwise the architecture's fault code, plus UNRECORDED when the unit
+ * kept no record of it. Views are void after any call.
+ */
+export class UnitBatch extends Batch {
+  constructor(engine: Engine, capacity: number) {
+    super(engine.linear, capacity, 4);
+  }
+
+  get iova(): BigUint64Array {
+    return this.linear.u64(this.column(0), this.capacity);
+  }
+
+  get physical(): BigUint64Array {
+    return this.linear.u64(this.column(1), this.capacity);
+  }
+
+  get source(): Uint32Array {
+    return this.linear.u32(this.column(2), this.capacity);
+  }
+
+  /** Used when a batch is translated with PASIDs. */
+  get pasid(): Uint32Array {
+    return this.linear.u32(this.column(2) + this.capacity * 4, this.capacity);
+  }
+
+  get code(): Uint32Array {
+    return this.linear.u32(this.column(3), this.capacity);
+  }
+
+  /** Kind of access of each request, for `access: "each"`; fill it with `encodeAccess`. */
+  get access(): Uint8Array {
+    return this.linear.u8(this.bytesColumn, this.capacity);
+  }
+
+  /** For use by the unit: the indices of requests whose translation faulted, so far. */
+  get faults(): Uint32Array {
+    const count = this.linear.getU32(this.header + layout.UNIT_BATCH_FAULT_COUNT);
+    return this.linear.u32(this.column(3) + this.capacity * 4, count);
+  }
+
+  /** For use by the unit: which request is next. */
+  get next(): number {
+    return this.linear.getU32(this.header + layout.UNIT_BATCH_NEXT);
+  }
+
+  set next(index: number) {
+    this.linear.setU32(this.header + layout.UNIT_BATCH_NEXT, index);
+  }
+
+  /** For use by the unit: fills in the header and returns its linear address. */
+  prepare(count: number, access: number | "each", pasids: boolean): number {
+    this.checkCount(count);
+    const header: readonly [field: number, value: number][] = [
+      [layout.UNIT_BATCH_COUNT, count],
+      [layout.UNIT_BATCH_ACCESS, access === "each" ? 0 : access],
+      [layout.UNIT_BATCH_IOVA, this.column(0)],
+      [layout.UNIT_BATCH_PHYSICAL, this.column(1)],
+      [layout.UNIT_BATCH_STATUS, this.column(4)],
+      [layout.UNIT_BATCH_ACCESSES, access === "each" ? this.bytesColumn : 0],
+      [layout.UNIT_BATCH_SOURCES, this.column(2)],
+      [layout.UNIT_BATCH_PASIDS, pasids ? this.column(2) + this.capacity * 4 : 0],
+      [layout.UNIT_BATCH_NEXT, 0],
+      [layout.UNIT_BATCH_FAULT_COUNT, 0],
+      [layout.UNIT_BATCH_FAULTS, this.column(3) + this.capacity * 4],
+    ];
+    for (const [field, value] of header) this.linear.setU32(this.header + field, value);
+    this.code.fill(0, 0, count);
+    return this.header;
+  }
+}
+
+/** What the architecture's side does where a batch stops, and with what faulted. */
+export interface TranslationHandler {
+  /** A source whose regime is not known: hands one in (`setRegime`) and returns true, or answers the request itself. */
+  resolve(batch: UnitBatch, index: number, source: number, pasid: number | null): boolean;
+  /** A request to an intercepted address: the handler answers it. */
+  intercepted(batch: UnitBatch, index: number, source: number): void;
+  /** A request whose translation faulted, in the order of the requests; its status word is in the batch. */
+  faulted(batch: UnitBatch, index: number, source: number, pasid: number | null): void;
+}
+
+export class Translation {
+  readonly #handle: number;
+  readonly #log: number;
+
+  /** Throws `memory-exhausted`, and `invalid` for an impossible geometry. */
+  constructor(
+    readonly engine: Engine,
+    iotlbEntries: number,
+  ) {
+    if (!Number.isInteger(Math.log2(iotlbEntries)) || iotlbEntries > 1 << 20) {
+      throw new IommuError("invalid", `IOTLB of ${iotlbEntries} entries`, undefined, "not a power of two up to 2^20");
+    }
+    this.#handle = engine.exports.unitCreate(iotlbEntries) >>> 0;
+    if (this.#handle === 0) throw statusError(layout.STATUS_MEMORY_EXHAUSTED, "make a remapping unit");
+    this.#log = engine.linear.allocate(MOST_READS * layout.READ_BYTES);
+  }
+
+  /** Requests without PASID for [first, last] go to the handler's `intercepted`. */
+  intercept(first: bigint, last: bigint): void {
+    this.engine.linear.setU64(this.#handle + layout.UNIT_INTERCEPT_FIRST, first);
+    this.engine.linear.setU64(this.#handle + layout.UNIT_INTERCEPT_LAST, last);
+  }
+
+  #table(stage: Stage): number {
+    const { exports } = this.engine;
+    const { format, levels, root, inputBits, outputBits, pageSizes, flags } = stage;
+    const index = this.engine.format(format).index;
+    const table = exports.tableCreate(index, levels, inputBits, outputBits, pageSizes, flags, root) >>> 0;
+    if (table === 0) throw statusError(exports.tableCreateStatus(), `translate with a ${format} table`, root);
+    return table;
+  }
+
+  /** Hands a regime in for a source. Throws `invalid` for an impossible table, `memory-exhausted`. */
+  setRegime(source: number, pasid: number | null, regime: Regime): RegimeHandle {
+    const { exports, linear } = this.engine;
+    const first = regime.first ? this.#table(regime.first) : 0;
+    const second = regime.second ? this.#table(regime.second) : 0;
+    if (first !== 0 && second !== 0) linear.setU32(first + layout.TABLE_SECOND_STAGE, second);
+    let flags = 0;
+    for (const name of Object.keys(REGIME_FLAGS) as (keyof typeof REGIME_FLAGS)[]) {
+      if (regime[name]) flags |= REGIME_FLAGS[name];
+    }
+    const { last, tag, owner, accessClear = 0, accessSet = 0 } = regime;
+    const handle = exports.regimeCreate(first, last, tag, owner, flags, accessClear, accessSet) >>> 0;
+    if (handle === 0 || exports.unitSetRegime(this.#handle, source, pasid ?? layout.NO_PASID, handle) === 0) {
+      throw statusError(layout.STATUS_MEMORY_EXHAUSTED, `keep what requests of source ${source} go through`);
+    }
+    return { regime: handle, first, second };
+  }
+
+  /** Forgets what requests of a source go through: the next one is resolved anew. */
+  forgetRegime(source: number, pasid: number | null, handle: RegimeHandle): void {
+    this.engine.exports.unitSetRegime(this.#handle, source, pasid ?? layout.NO_PASID, 0);
+    this.engine.exports.regimeRelease(handle.regime);
+  }
+
+  /**
+   * Drops IOTLB entries whose owner agrees with `owner` in the bits of `mask` and whose page meets [first, last]; returns
+   * how many.
+   */
+  invalidate(mask: bigint, owner: bigint, first = 0n, last = 0xffff_ffff_ffff_ffffn): number {
+    return this.engine.exports.unitInvalidate(this.#handle, mask, owner, first, last) >>> 0;
+  }
+
+  /** Translates the first `count` requests of a batch, in order. `pasids`: the batch's PASID column is filled in. */
+  translate(
+    batch: UnitBatch,
+    count: number,
+    access: Access | "each",
+    pasids: boolean,
+    handler: TranslationHandler,
+  ): void {
+    const header = batch.prepare(count, access === "each" ? access : encodeAccess(access), pasids);
+    const pasidOf = (index: number): number | null => {
+      const pasid = pasids ? batch.pasid[index] : layout.NO_PASID;
+      return pasid === layout.NO_PASID ? null : pasid;
+    };
+    let reported = 0;
+    while (true) {
+      const why = this.engine.exports.unitTranslate(this.#handle, header);
+      for (const index of batch.faults.slice(reported)) {
+        handler.faulted(batch, index, batch.source[index], pasidOf(index));
+        reported++;
+      }
+      if (why === layout.UNIT_DONE) return;
+      const index = batch.next;
+      const source = batch.source[index];
+      if (why === layout.UNIT_INTERCEPTED) handler.intercepted(batch, index, source);
+      else if (handler.resolve(batch, index, source, pasidOf(index))) continue;
+      // Answered without a translation, and a request all the same.
+      const requests = this.#handle + layout.UNIT_REQUESTS;
+      this.engine.linear.setU64(requests, this.engine.linear.getU64(requests) + 1n);
+      batch.next = index + 1;
+    }
+  }
+
+  /** What the last request that was translated singly is allowed, as GRANT_* bits. */
+  get lastGrants(): number {
+    return this.engine.exports.unitLastGrants() >>> 0;
+  }
+
+  /** Runs `work` and returns every entry of a page table that was read meanwhile (of one request). */
+  logReads(work: () => void): EntryRead[] {
+    const { exports, linear } = this.engine;
+    exports.walkLog(this.#log, MOST_READS);
+    let room = MOST_READS;
+    try {
+      work();
+    } finally {
+      room = exports.walkLog(0, 0) >>> 0;
+    }
+    return Array.from({ length: MOST_READS - room }, (_, i) => {
+      const at = this.#log + i * layout.READ_BYTES;
+      const level = linear.getU32(at + layout.READ_LEVEL);
+      return {
+        table: linear.getU32(at + layout.READ_TABLE),
+        level: level & 0xff,
+        address: physicalAddress(linear.getU64(at + layout.READ_ADDRESS)),
+        entry: level & layout.READ_BACKED ? linear.getU64(at + layout.READ_ENTRY) : null,
+      };
+    });
+  }
+
+  get counters(): UnitCounters {
+    const read = (field: number): number => Number(this.engine.linear.getU64(this.#handle + field));
+    return {
+      iommuRequests: read(layout.UNIT_REQUESTS),
+      iotlbLookup: read(layout.UNIT_IOTLB_LOOKUPS),
+      iotlbHit: read(layout.UNIT_IOTLB_HITS),
+      iommuMrds: read(layout.UNIT_ENTRIES_READ),
+    };
+  }
+
+  /** Gives the unit's memory back. Its regimes must have been forgotten. */
+  release(): void {
+    this.engine.exports.unitRelease(this.#handle);
+    this.engine.linear.free(this.#log, MOST_READS * layout.READ_BYTES);
+  }
+}

@@ -1,0 +1,567 @@
+/** An Intel VT-d remapping unit: Intel VT-d Architecture Specification Rev. 5.10. */
+import * as layout from "../../assembly/layout.js";
+import { type Iova, type PhysicalAddress, physicalAddress } from "../engine/addresses.js";
+import type { Engine } from "../engine/engine.js";
+import { IommuError } from "../engine/errors.js";
+import type { Access } from "../engine/page-table.js";
+import type { DmaRequest, StructureRead } from "../unit/request.js";
+import {
+  type EntryRead,
+  type RegimeHandle,
+  Translation,
+  type TranslationHandler,
+  type UnitCounters,
+  UnitBatch,
+} from "../unit/translation.js";
+import { ContextCache, PasidCache } from "./caches.js";
+import { type Capabilities, type CapabilityOptions, makeCapabilities } from "./capabilities.js";
+import type { MessageSink } from "./event.js";
+import { type Completion, FAULT_REASONS } from "./fault-reasons.js";
+import { FaultRecorder } from "./faults.js";
+import type {
+  ContextCacheInvalidation,
+  DeviceTlbInvalidation,
+  InterruptEntryInvalidation,
+  InvalidationTarget,
+  IotlbInvalidation,
+  PasidCacheInvalidation,
+  PasidIotlbInvalidation,
+} from "./invalidation.js";
+import { type ConfigurationFault, type EntrySource, type Governing, isFault, lookUp } from "./lookup.js";
+import { InvalidationQueue } from "./queue.js";
+import { iotlbOwner, makeRegime, OWNER_DOMAIN, OWNER_FIRST_STAGE, OWNER_PASID, type VtdRegime } from "./regime.js";
+import { RegisterFile } from "./registers.js";
+import { walkFault } from "./walk-faults.js";
+
+/** Options of a unit: its capabilities, the size of its caches, and what it is connected to. */
+export interface VtdUnitOptions extends CapabilityOptions {
+  /** Entries of the IOTLB, a power of two; default 64, about what is measured on a Xeon E5. */
+  readonly iotlbEntries?: number;
+  /** Entries of the context cache (default 256) and of the PASID cache (default 1024). */
+  readonly contextCacheEntries?: number;
+  readonly pasidCacheEntries?: number;
+  /** Receives the unit's interrupt messages. */
+  readonly onMessage?: MessageSink;
+  /** Receives device-TLB invalidations. */
+  readonly onDeviceTlbInvalidation?: (request: DeviceTlbInvalidation) => void;
+  /** Whether a device answers device-TLB invalidations; default: all do. */
+  readonly deviceResponds?: (sid: number) => boolean;
+}
+
+/** A request that faulted. */
+export interface VtdFault {
+  readonly ok: false;
+  /** Fault reason (FR). */
+  readonly code: number;
+  /** Its condition in Table 30. */
+  readonly name: string;
+  /** Whether the unit reported it (not when FPD or a successful ATS completion suppresses it). */
+  readonly reported: boolean;
+  /** What the requester gets. */
+  readonly completion: Completion;
+}
+
+/** An untranslated or translated request that reached memory. */
+export interface VtdTranslation {
+  readonly ok: true;
+  readonly physical: PhysicalAddress;
+  /** Bytes of the page that the translation is good for; null when the address passed untranslated. */
+  readonly pageSize: bigint | null;
+  /** A write to FEE0_0000h-FEEF_FFFFh: an interrupt message, which DMA remapping does not touch (section 3.14). */
+  readonly interrupt: boolean;
+}
+
+/** A successful translation completion (ATS). */
+export interface VtdCompletion {
+  readonly ok: true;
+  readonly physical: PhysicalAddress;
+  readonly read: boolean;
+  readonly write: boolean;
+  /** The address may only be used untranslated. */
+  readonly untranslatedOnly: boolean;
+  /** Bytes. */
+  readonly size: bigint;
+}
+
+/** What was resolved for a source: how its requests are translated and judged. */
+interface Resolved {
+  readonly governing: Governing;
+  readonly sid: number;
+  readonly pasid: number | null;
+  readonly vtd: VtdRegime;
+  readonly handle: RegimeHandle;
+}
+
+const INTERRUPT_FIRST = 0xfee0_0000n;
+const INTERRUPT_LAST = 0xfeef_ffffn;
+const LAST_ADDRESS = 0xffff_ffff_ffff_ffffn;
+const PAGE_SHIFT = 12n;
+const SMALLEST_PAGE = 1n << PAGE_SHIFT;
+
+/** A request-without-PASID to the interrupt range that is no interrupt (Table 15). */
+const NOT_AN_INTERRUPT = 0x29;
+/** Translated address beyond the host address width, and in the interrupt range: legacy, scalable (Table 30). */
+const TRANSLATED_FAULTS = { legacy: [0x4, 0xe], scalable: [0x83, 0x87] } as const;
+
+/** Flag of a batch's `code`: the fault was not reported. */
+export const UNREPORTED = 1 << 16;
+
+const LEVEL_NAMES = ["", "PTE", "PDE", "PDPE", "PML4E", "PML5E"] as const;
+
+/** The key of a source with or without PASID. */
+function keyOf(sid: number, pasid: number | null): number {
+  return sid + (pasid === null ? 0 : pasid + 1) * 2 ** 16;
+}
+
+function hasBits(access: Access): { reads: boolean; writes: boolean } {
+  return { reads: access.read ?? !access.write, writes: access.write ?? false };
+}
+
+/**
+ * One remapping unit. A driver programs it by registers and by its queue; devices send requests. It lives in the
+ * engine's physical memory, from which it reads its tables and queue.
+ */
+export class VtdUnit {
+  readonly capabilities: Capabilities;
+  readonly faults: FaultRecorder;
+  readonly registers: RegisterFile;
+  readonly queue: InvalidationQueue;
+  readonly #engine: Engine;
+  readonly #translation: Translation;
+  readonly #contexts: ContextCache;
+  readonly #pasids: PasidCache;
+  readonly #resolved = new Map<number, Resolved>();
+  readonly #one: UnitBatch;
+  readonly #source: EntrySource;
+  readonly #handler: TranslationHandler;
+  /** Entries read by the request being traced. */
+  #reads: StructureRead[] | null = null;
+  /** The batch being translated: kind of access of all, or "each"; and of requests that are not plain batch members. */
+  #access: Access | "each" = {};
+  #request: DmaRequest | null = null;
+  /** The fault of the last single request. */
+  #fault: VtdFault | null = null;
+  #interrupt = false;
+
+  /** Throws `invalid` for impossible capabilities or cache geometry, `memory-exhausted`. */
+  constructor(engine: Engine, options: VtdUnitOptions = {}) {
+    const { onMessage, onDeviceTlbInvalidation, deviceResponds } = options;
+    const sink = onMessage ? { onMessage } : {};
+    this.#engine = engine;
+    this.capabilities = makeCapabilities(options);
+    const { capabilities } = this;
+    this.#translation = new Translation(engine, options.iotlbEntries ?? 64);
+    this.#translation.intercept(INTERRUPT_FIRST, INTERRUPT_LAST);
+    this.#contexts = new ContextCache(options.contextCacheEntries ?? 256, ({ sid }) =>
+      this.#forgetWhere((resolved) => resolved.sid === sid),
+    );
+    this.#pasids = new PasidCache(options.pasidCacheEntries ?? 1024, ({ sid, pasid }) =>
+      this.#forgetWhere((resolved) => resolved.sid === sid && resolved.governing.pasid === pasid),
+    );
+    this.#one = new UnitBatch(engine, 1);
+
+    const target = this.#makeTarget(onDeviceTlbInvalidation);
+    const read64 = (address: bigint): bigint | null => this.#readWords(address, 1)?.[0] ?? null;
+    this.faults = new FaultRecorder({ capabilities, ...sink });
+    this.queue = new InvalidationQueue({
+      capabilities,
+      faults: this.faults,
+      memory: { read64, write32: (address, value) => this.#write32(address, value) },
+      target,
+      ...sink,
+      ...(deviceResponds ? { responds: deviceResponds } : {}),
+    });
+    this.registers = new RegisterFile({ capabilities, faults: this.faults, queue: this.queue, target });
+
+    const registers = this.registers;
+    this.#source = {
+      capabilities,
+      get rootTable() {
+        return registers.rootTable;
+      },
+      read: (structure, address, count) => {
+        const words = this.#readWords(address, count);
+        this.#reads?.push({ structure, address, words });
+        return words;
+      },
+      cachedContext: (sid) => this.#contexts.get(sid),
+      cacheContext: (context) => this.#contexts.set(context),
+      cachedPasid: (sid, pasid) => this.#pasids.get(sid, pasid),
+      cachePasid: (pasid) => this.#pasids.set(pasid),
+    };
+    this.#handler = {
+      resolve: (batch, index, sid, pasid) => this.#resolveIn(batch, index, sid, pasid),
+      intercepted: (batch, index, sid) => this.#intercepted(batch, index, sid),
+      faulted: (batch, index, sid, pasid) => this.#walkFaulted(batch, index, sid, pasid),
+    };
+  }
+
+  /** Reads a register, 32 bits. Throws `misaligned`, `invalid` outside the register space. */
+  read32(offset: number): number {
+    return this.registers.read32(offset);
+  }
+
+  read64(offset: number): bigint {
+    return this.registers.read64(offset);
+  }
+
+  /** Writes a register, 32 bits. What the write starts is complete when it returns. */
+  write32(offset: number, value: number): void {
+    this.registers.write32(offset, value);
+  }
+
+  write64(offset: number, value: bigint): void {
+    this.registers.write64(offset, value);
+  }
+
+  // ---- Requests ----
+
+  /** One untranslated (default) or translated request. For translation requests (ATS) there is `requestTranslation`. */
+  translate(request: DmaRequest): VtdTranslation | VtdFault {
+    const { type = "untranslated" } = request;
+    if (type === "translation") {
+      throw new IommuError("invalid", "translate a translation request", request.iova, "use requestTranslation");
+    }
+    this.#check(request);
+    if (type === "translated") return this.#translated(request);
+    if (!this.registers.translationEnabled) return passed(request.iova);
+    const status = this.#translateOne(request, this.#accessOf(request));
+    if (this.#fault) return this.#fault;
+    if (this.#interrupt) return { ...passed(request.iova), interrupt: true };
+    const shift = (status >>> layout.WALK_SIZE_SHIFT) & 0x3f;
+    const physical = physicalAddress(this.#one.physical[0]);
+    return { ok: true, physical, pageSize: shift === 0 ? null : 1n << BigInt(shift), interrupt: false };
+  }
+
+  /**
+   * A translation request (ATS, PCI Express Base section 10.2). With `noWrite` the device does not ask for write
+   * permission. What Table 30 lists as recoverable completes successfully without permission.
+   */
+  requestTranslation(request: Omit<DmaRequest, "access" | "type">, noWrite = false): VtdCompletion | VtdFault {
+    const asked: DmaRequest = { ...request, type: "translation" };
+    this.#check(asked);
+    const { iova, pasid } = request;
+    const nothing: VtdCompletion = {
+      ok: true,
+      physical: physicalAddress(0n),
+      read: false,
+      write: false,
+      untranslatedOnly: false,
+      size: SMALLEST_PAGE,
+    };
+    if (!this.registers.translationEnabled) {
+      return { ok: false, code: 0, name: "translation is not enabled", reported: false, completion: "UR" };
+    }
+    // Table 30, S.1 and S.2
+    if (pasid === undefined && iova >= INTERRUPT_FIRST && iova <= INTERRUPT_LAST) {
+      return noWrite ? nothing : { ...nothing, write: true, untranslatedOnly: true };
+    }
+    const governing = this.#govern(asked);
+    if (!governing) return this.#fault?.completion === "success" ? nothing : (this.#fault ?? nothing);
+    let status = this.#translateOne(asked, { read: false });
+    const completes = (): boolean => this.#fault?.completion === "success" || this.#fault?.completion === "effective";
+    if (this.#fault) return completes() ? nothing : this.#fault;
+    const grants =
+      this.#translation.lastGrants >>> (this.#privileged(asked, governing) ? layout.GRANT_PRIVILEGED_SHIFT : 0);
+    const write = (grants & layout.GRANT_WRITE) !== 0 && !noWrite;
+    if (write) {
+      // The device will write without asking again: dirty flags are set now.
+      status = this.#translateOne(asked, { write: true });
+      if (this.#fault) return completes() ? nothing : this.#fault;
+    }
+    const shift = (status >>> layout.WALK_SIZE_SHIFT) & 0x3f;
+    return {
+      ok: true,
+      physical: physicalAddress(this.#one.physical[0]),
+      read: (grants & layout.GRANT_READ) !== 0,
+      write,
+      untranslatedOnly: false,
+      size: shift === 0 ? SMALLEST_PAGE : 1n << BigInt(shift),
+    };
+  }
+
+  createBatch(capacity: number): UnitBatch {
+    return new UnitBatch(this.#engine, capacity);
+  }
+
+  /**
+   * Translates the first `count` requests of a batch, untranslated ones, in order: physical addresses out, and in `code`
+   * 0 or the fault reason (with UNREPORTED when it was not reported). `pasids`: the PASID column is filled in.
+   */
+  translateBatch(batch: UnitBatch, count: number, access: Access | "each" = {}, pasids = false): void {
+    if (!this.registers.translationEnabled) {
+      batch.prepare(count, 0, false);
+      batch.physical.set(batch.iova.subarray(0, count));
+      batch.status.fill(layout.WALK_OK, 0, count);
+      return;
+    }
+    this.#access = access;
+    this.#request = null;
+    this.#translation.translate(batch, count, access, pasids, this.#handler);
+  }
+
+  /** Runs one request and returns with its result every entry that was read on the way, in order. */
+  trace<T>(work: () => T): { readonly result: T; readonly reads: readonly StructureRead[] } {
+    const reads: StructureRead[] = [];
+    this.#reads = reads;
+    try {
+      return { result: work(), reads };
+    } finally {
+      this.#reads = null;
+    }
+  }
+
+  /** Empties every cache, as hardware reset does. Registers and fault records stay. */
+  invalidateCaches(): void {
+    this.#contexts.invalidate({ granularity: "global", domain: 0, sid: 0, functionMask: 0 });
+    this.#pasids.invalidate({ granularity: "global", domain: 0, pasid: 0 });
+    this.#translation.invalidate(0n, 0n);
+  }
+
+  get counters(): UnitCounters {
+    return this.#translation.counters;
+  }
+
+  /** Gives the unit's memory back; it must not be used any more. */
+  release(): void {
+    this.#forgetWhere(() => true);
+    this.#translation.release();
+    this.#one.release();
+  }
+
+  // ---- What governs a source ----
+
+  #check({ sid, iova, pasid }: DmaRequest): void {
+    if (!Number.isInteger(sid) || sid < 0 || sid > 0xffff) {
+      throw new IommuError("invalid", `request of source ${sid}`, iova, "a requester ID has 16 bits");
+    }
+    if (pasid !== undefined && (!Number.isInteger(pasid) || pasid < 0 || pasid > 0xfffff)) {
+      throw new IommuError("invalid", `request with PASID ${pasid}`, iova, "a PASID has 20 bits");
+    }
+  }
+
+  /** What governs a request; null, with the fault reported, when nothing does. */
+  #govern(request: DmaRequest): Governing | null {
+    this.#fault = null;
+    const found = lookUp(this.#source, request);
+    if (!isFault(found)) return found;
+    this.#fault = this.#report(request, found);
+    return null;
+  }
+
+  #resolveIn(batch: UnitBatch, index: number, sid: number, pasid: number | null): boolean {
+    const request = this.#requestIn(batch, index, sid, pasid);
+    const found = lookUp(this.#source, request);
+    if (isFault(found)) {
+      this.#answer(batch, index, request, found);
+      return false;
+    }
+    const vtd = makeRegime(found, this.capabilities, sid, pasid);
+    const handle = this.#translation.setRegime(sid, pasid, vtd.regime);
+    this.#resolved.set(keyOf(sid, pasid), { governing: found, sid, pasid, vtd, handle });
+    return true;
+  }
+
+  #forgetWhere(condition: (resolved: Resolved) => boolean): void {
+    for (const [key, resolved] of [...this.#resolved]) {
+      if (!condition(resolved)) continue;
+      this.#resolved.delete(key);
+      this.#translation.forgetRegime(resolved.sid, resolved.pasid, resolved.handle);
+    }
+  }
+
+  // ---- Single requests ----
+
+  #accessOf({ access = "read", privileged, execute }: DmaRequest): Access {
+    const more = { privileged: privileged ?? false, execute: execute ?? false };
+    if (access === "write") return { write: true, ...more };
+    if (access === "atomic") return { read: true, write: true, ...more };
+    // Without ZLR a zero-length read is a read (section 11.4.2).
+    if (access === "zero-length-read" && this.capabilities.cap.ZLR) return { read: false, ...more };
+    return { read: true, ...more };
+  }
+
+  #privileged(request: DmaRequest, { context }: Governing): boolean {
+    return request.pasid === undefined ? (context.scalable?.ridPrivileged ?? false) : (request.privileged ?? false);
+  }
+
+  #translateOne(request: DmaRequest, access: Access): number {
+    const batch = this.#one;
+    batch.iova[0] = request.iova;
+    batch.source[0] = request.sid;
+    batch.pasid[0] = request.pasid ?? layout.NO_PASID;
+    this.#access = access;
+    this.#request = request;
+    this.#fault = null;
+    this.#interrupt = false;
+    const run = (): void => this.#translation.translate(batch, 1, access, request.pasid !== undefined, this.#handler);
+    if (!this.#reads) run();
+    else for (const read of this.#translation.logReads(run)) this.#reads.push(this.#describe(read, request));
+    this.#request = null;
+    return batch.status[0];
+  }
+
+  #describe({ table, level, address, entry }: EntryRead, request: DmaRequest): StructureRead {
+    const resolved = this.#resolved.get(keyOf(request.sid, request.pasid ?? null));
+    const first = resolved?.vtd.firstLevels && resolved.handle.first === table;
+    return {
+      structure: `${first ? "FS" : "SS"}-${LEVEL_NAMES[level]}`,
+      address,
+      words: entry === null ? null : [entry],
+    };
+  }
+
+  /** A request with a translated address passes once its context allows it (sections 4.2.3 and 7.1.3). */
+  #translated(request: DmaRequest): VtdTranslation | VtdFault {
+    if (!this.registers.translationEnabled) return passed(request.iova);
+    const governing = this.#govern(request);
+    if (!governing) return this.#fault ?? passed(request.iova);
+    const [beyond, interrupt] = governing.pasidEntry ? TRANSLATED_FAULTS.scalable : TRANSLATED_FAULTS.legacy;
+    const { faultProcessingDisabled } = governing;
+    if (request.iova >> BigInt(this.capabilities.haw) !== 0n) {
+      return this.#report(request, { fault: beyond, faultProcessingDisabled });
+    }
+    if (request.iova >= INTERRUPT_FIRST && request.iova <= INTERRUPT_LAST) {
+      return this.#report(request, { fault: interrupt, faultProcessingDisabled });
+    }
+    return passed(request.iova);
+  }
+
+  // ---- Faults ----
+
+  /** The request that a member of a batch is. */
+  #requestIn(batch: UnitBatch, index: number, sid: number, pasid: number | null): DmaRequest {
+    if (this.#request) return this.#request;
+    const bits = this.#access === "each" ? batch.access[index] : null;
+    const access = this.#access === "each" ? {} : this.#access;
+    const { reads, writes } =
+      bits === null
+        ? hasBits(access)
+        : { reads: (bits & layout.ACCESS_READ) !== 0, writes: (bits & layout.ACCESS_WRITE) !== 0 };
+    const privileged = bits === null ? access.privileged === true : (bits & layout.ACCESS_PRIVILEGED) !== 0;
+    const execute = bits === null ? access.execute === true : (bits & layout.ACCESS_EXECUTE) !== 0;
+    return {
+      sid,
+      iova: batch.iova[index] as Iova,
+      access: writes ? (reads ? "atomic" : "write") : "read",
+      privileged,
+      execute,
+      ...(pasid === null ? {} : { pasid }),
+    };
+  }
+
+  #intercepted(batch: UnitBatch, index: number, sid: number): void {
+    const request = this.#requestIn(batch, index, sid, null);
+    if (request.access === "write") {
+      batch.physical[index] = request.iova;
+      batch.status[index] = layout.WALK_OK;
+      this.#interrupt = true;
+      return;
+    }
+    this.#answer(batch, index, request, { fault: NOT_AN_INTERRUPT, faultProcessingDisabled: false });
+  }
+
+  #walkFaulted(batch: UnitBatch, index: number, sid: number, pasid: number | null): void {
+    const resolved = this.#resolved.get(keyOf(sid, pasid));
+    if (!resolved) throw new Error(`a fault of source ${sid}, which was never resolved`);
+    const request = this.#requestIn(batch, index, sid, pasid);
+    const { translator, legacy, firstLevels } = resolved.vtd;
+    const writes = request.access === "write" || request.access === "atomic";
+    const code = walkFault(batch.status[index], translator, legacy, writes, firstLevels);
+    const { faultProcessingDisabled } = resolved.governing;
+    this.#answer(batch, index, request, { fault: code, faultProcessingDisabled });
+  }
+
+  #answer(batch: UnitBatch, index: number, request: DmaRequest, fault: ConfigurationFault): void {
+    const reported = this.#report(request, fault);
+    this.#fault = reported;
+    batch.status[index] = layout.UNIT_OTHER;
+    batch.code[index] = reported.code | (reported.reported ? 0 : UNREPORTED);
+  }
+
+  /** Reports a fault unless FPD or a successful completion suppresses it (section 7.1.3). */
+  #report(request: DmaRequest, { fault, faultProcessingDisabled }: ConfigurationFault): VtdFault {
+    const reason = FAULT_REASONS.get(fault);
+    if (!reason) throw new Error(`there is no fault reason ${fault}`);
+    const { type = "untranslated", access = "read", sid, iova, pasid, privileged, execute } = request;
+    const completion = reason[type];
+    const recoverable = completion === "success" || completion === "effective";
+    const reported =
+      !(reason.qualified && faultProcessingDisabled) && (!recoverable || fault === UPDATE_FAILED_IS_REPORTED);
+    if (reported) {
+      this.faults.record({
+        reason: fault,
+        sid,
+        address: iova,
+        access: access === "zero-length-read" ? "read" : access,
+        type,
+        ...(pasid === undefined ? {} : { pasid, privileged: privileged ?? false, execute: execute ?? false }),
+      });
+    }
+    return { ok: false, code: fault, name: reason.name, reported, completion };
+  }
+
+  // ---- Memory ----
+
+  #readWords(address: bigint, count: number): bigint[] | null {
+    const pointer = this.#engine.exports.physicalReadPointer(address) >>> 0;
+    if (pointer === 0) return null;
+    return Array.from({ length: count }, (_, i) => this.#engine.linear.getU64(pointer + i * 8));
+  }
+
+  #write32(address: bigint, value: number): boolean {
+    const pointer = this.#engine.exports.physicalWritePointer(address) >>> 0;
+    if (pointer !== 0) this.#engine.linear.setU32(pointer, value);
+    return pointer !== 0;
+  }
+
+  // ---- Invalidation (section 6.5, Tables 23 and 24) ----
+
+  #makeTarget(onDeviceTlb: VtdUnitOptions["onDeviceTlbInvalidation"]): InvalidationTarget {
+    return {
+      invalidateContextCache: (request: ContextCacheInvalidation) => this.#contexts.invalidate(request),
+      invalidatePasidCache: (request: PasidCacheInvalidation) => this.#pasids.invalidate(request),
+      invalidateIotlb: (request: IotlbInvalidation) => this.#invalidateIotlb(request),
+      invalidatePasidIotlb: (request: PasidIotlbInvalidation) => this.#invalidatePasidIotlb(request),
+      invalidateDeviceTlb: (request: DeviceTlbInvalidation) => onDeviceTlb?.(request),
+      // Interrupt entries are not emulated, so none is cached.
+      invalidateInterruptEntries: (_request: InterruptEntryInvalidation) => {},
+    };
+  }
+
+  #invalidateIotlb({ granularity, domain, address, addressMask }: IotlbInvalidation): void {
+    const owner = iotlbOwner(domain, 0, false);
+    if (granularity === "global") this.#translation.invalidate(0n, 0n);
+    else if (granularity === "domain") this.#translation.invalidate(OWNER_DOMAIN, owner);
+    else {
+      const [first, last] = pageRange(address, addressMask);
+      this.#translation.invalidate(OWNER_DOMAIN | OWNER_FIRST_STAGE, owner, first, last);
+      // The addresses of a first stage are not a domain's: everything of the domain goes.
+      this.#translation.invalidate(OWNER_DOMAIN | OWNER_FIRST_STAGE, owner | OWNER_FIRST_STAGE);
+    }
+  }
+
+  #invalidatePasidIotlb({ granularity, domain, pasid, address, addressMask }: PasidIotlbInvalidation): void {
+    if (granularity === "pasid") {
+      this.#translation.invalidate(OWNER_DOMAIN | OWNER_PASID, iotlbOwner(domain, pasid, false));
+      return;
+    }
+    const [first, last] = pageRange(address, addressMask);
+    const mask = OWNER_DOMAIN | OWNER_PASID | OWNER_FIRST_STAGE;
+    this.#translation.invalidate(mask, iotlbOwner(domain, pasid, true), first, last);
+  }
+}
+
+/** SFS.10 is reported although its translation completion is a success (Table 30). */
+const UPDATE_FAILED_IS_REPORTED = 0x91;
+
+function passed(iova: bigint): VtdTranslation {
+  return { ok: true, physical: physicalAddress(iova), pageSize: null, interrupt: false };
+}
+
+/** The naturally aligned 2^addressMask pages around an address. */
+function pageRange(address: bigint, addressMask: number): [first: bigint, last: bigint] {
+  const span = 1n << (PAGE_SHIFT + BigInt(addressMask));
+  const first = address & ~(span - 1n) & LAST_ADDRESS;
+  return [first, first + span - 1n > LAST_ADDRESS ? LAST_ADDRESS : first + span - 1n];
+}

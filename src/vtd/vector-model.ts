@@ -1,0 +1,80 @@
+/** Conformance vectors of VT-d: sets a unit up as a driver would, by registers, and reads its fault records. */
+import { type Iova, physicalAddress } from "../engine/addresses.js";
+import type { EngineFactory, VectorModel, VectorOutcome, VectorUnit } from "../conform/model.js";
+import type { Vector, VectorRequest } from "../conform/vector.js";
+import type { Engine } from "../engine/engine.js";
+import { loadVectorMemory, readVectorWord, VECTOR_ARENA_BASE } from "../unit/vector-memory.js";
+import { VtdUnit } from "./unit.js";
+
+/** Register offsets and bits: sections 11.4.4 and 11.4.5, 11.4.7. */
+const GCMD = 0x18;
+const RTADDR = 0x20;
+const FSTS = 0x34;
+const GCMD_TE = 2 ** 31;
+const GCMD_SRTP = 2 ** 30;
+const FSTS_PFO = 1;
+const FRCD_BYTES = 16;
+const FRCD_F = 1n << 63n;
+
+class VtdVectorUnit implements VectorUnit {
+  constructor(
+    private readonly engine: Engine,
+    private readonly unit: VtdUnit,
+  ) {}
+
+  request({ sid, iova, access, pasid, privileged, execute, type }: VectorRequest): VectorOutcome {
+    const { unit } = this;
+    unit.invalidateCaches();
+    const request = {
+      sid,
+      iova: iova as Iova,
+      ...(pasid === undefined ? {} : { pasid }),
+      ...(privileged === undefined ? {} : { privileged }),
+      ...(execute === undefined ? {} : { execute }),
+    };
+    const { result, reads } = unit.trace(() =>
+      type === "translation"
+        ? unit.requestTranslation(request, access === "r")
+        : unit.translate({ ...request, access: access === "w" ? "write" : "read", ...(type ? { type } : {}) }),
+    );
+    if (result.ok) return { pa: result.physical, reads };
+    const [record] = unit.faults.records;
+    if (!record) return { code: null, fields: {}, reads };
+    unit.write64(unit.capabilities.faultRecordOffset + record.index * FRCD_BYTES + 8, FRCD_F);
+    unit.write32(FSTS, FSTS_PFO);
+    return {
+      code: record.reason,
+      fields: {
+        sid: record.sid,
+        addr: record.address,
+        type: record.access === "write" ? "w" : "r",
+        ...(record.pasid === undefined ? {} : { pasid: record.pasid }),
+      },
+      reads,
+    };
+  }
+
+  readWord(address: bigint): bigint | null {
+    return readVectorWord(this.engine, address);
+  }
+}
+
+/** The model of VT-d for `conform`. */
+export function vtdVectorModel(newEngine: EngineFactory): VectorModel {
+  return {
+    arch: "vtd",
+    open({ config, memory }: Vector): VectorUnit {
+      const engine = newEngine({ arenaBase: physicalAddress(VECTOR_ARENA_BASE) });
+      loadVectorMemory(engine, config.pairs("ram"), memory);
+      const unit = new VtdUnit(engine, {
+        capRegister: config.word("CAP_REG"),
+        ecapRegister: config.word("ECAP_REG"),
+        haw: config.number("haw"),
+      });
+      unit.write64(RTADDR, config.word("rootTable"));
+      unit.write32(GCMD, GCMD_SRTP);
+      unit.write32(GCMD, GCMD_TE);
+      return new VtdVectorUnit(engine, unit);
+    },
+  };
+}
