@@ -65,6 +65,8 @@ export const ACCESS_WRITE = 2;
 export const ACCESS_PRIVILEGED = 4;
 /** Access: instruction fetch. */
 export const ACCESS_EXECUTE = 8;
+/** Access: by a walk of the first stage, to an entry of its tables. */
+export const ACCESS_WALK = 16;
 /** Mapping: no instruction fetch (Linux's IOMMU_NOEXEC), where the format can say so. */
 export const PERMISSION_NO_EXECUTE = 8;
 
@@ -93,6 +95,8 @@ export const WALK_NO_EXECUTE = 11;
 export const WALK_UPDATE_FAILED = 12;
 /** An accessed or dirty flag must be set, and the table may not be updated (TABLE_UPDATES_REFUSED). */
 export const WALK_UPDATE_REFUSED = 13;
+/** An accessed or dirty flag must be set, and the second stage does not let the entry be written. */
+export const WALK_UPDATE_DENIED = 14;
 
 /** Which stage's check failed, in bits 7:6 of the status word: the table's own; the second stage, for the output of the */
 /** first; the second stage, for an entry of the first. */
@@ -185,7 +189,7 @@ export const REGIME_REFUSES_INTERRUPT_RANGE = 1 << 2;
 export const UNIT_PRIVILEGED = 32;
 /** The request asks for execution, and the regime refuses it. */
 export const UNIT_EXECUTE = 35;
-/** The output address lies in the interrupt range. */
+/** The output address lies in the interrupt range; a walk of a table with TABLE_REFUSES_INTERRUPT_RANGE says so too. */
 export const UNIT_INTERRUPT_RANGE = 33;
 /** The address passes untranslated, and is beyond what exists. */
 export const UNIT_BEYOND = 34;
@@ -299,6 +303,8 @@ export const TABLE_UPDATES_DIRTY = 1 << 29;
 export const TABLE_UPDATES_REFUSED = 1 << 30;
 /** A right that the path so far denies outranks a reserved bit and a table that cannot be read (VT-d second stage). */
 export const TABLE_RIGHTS_FIRST = 1 << 26;
+/** Output addresses in FEE0_0000h-FEEF_FFFFh are refused (VT-d section 3.14). */
+export const TABLE_REFUSES_INTERRUPT_RANGE = 1 << 25;
 /** Reading an entry asks the second stage for write permission as well (VT-d with SSADE). */
 export const TABLE_READS_AS_WRITES = 1 << 27;
 

@@ -8,8 +8,12 @@
  */
 import { dispatch } from "../format/formats";
 import {
+  ACCESS_PRIVILEGED,
   ACCESS_READ,
+  ACCESS_WALK,
   ACCESS_WRITE,
+  GRANT_PRIVILEGED_SHIFT,
+  GRANT_READ,
   GRANT_WRITE,
   READ_ADDRESS,
   READ_BACKED,
@@ -27,12 +31,14 @@ import {
   TABLE_RESERVED_LEAF,
   TABLE_RESERVED_TABLE,
   TABLE_READS_AS_WRITES,
+  TABLE_REFUSES_INTERRUPT_RANGE,
   TABLE_RIGHTS_FIRST,
   TABLE_ROOT,
   TABLE_SECOND_STAGE,
   TABLE_UPDATES_REFUSED,
   TABLE_WHAT,
   TABLE_WHERE,
+  UNIT_INTERRUPT_RANGE,
   WALK_BATCH_ACCESS,
   WALK_BATCH_ACCESSES,
   WALK_BATCH_COUNT,
@@ -42,7 +48,7 @@ import {
   WALK_INPUT_RANGE,
   WALK_LEVEL_SHIFT,
   WALK_NOT_PRESENT,
-  WALK_NO_WRITE,
+  WALK_NO_READ,
   WALK_OK,
   WALK_OUTCOME_MASK,
   WALK_READS_SHIFT,
@@ -51,6 +57,7 @@ import {
   WALK_SECOND_STAGE_TABLE,
   WALK_SIZE_SHIFT,
   WALK_TABLE_ACCESS,
+  WALK_UPDATE_DENIED,
   WALK_UPDATE_FAILED,
   WALK_UPDATE_REFUSED,
 } from "../layout";
@@ -64,6 +71,16 @@ export function statusWord(outcome: u32, level: u32, reads: u32, sizeShift: u32)
   return (
     outcome | (level << <u32>WALK_LEVEL_SHIFT) | (reads << <u32>WALK_READS_SHIFT) | (sizeShift << <u32>WALK_SIZE_SHIFT)
   );
+}
+
+/** Addresses that are interrupt messages (VT-d section 3.14). */
+export const INTERRUPT_FIRST: u64 = 0xfee0_0000;
+export const INTERRUPT_SPAN: u64 = 0x10_0000;
+
+// @ts-ignore: decorator
+@inline
+function inInterruptRange(address: u64): bool {
+  return address - INTERRUPT_FIRST < INTERRUPT_SPAN;
 }
 
 /** What the last precise walk that succeeded allows (GRANT_*). */
@@ -157,7 +174,7 @@ export function walkPrecisely<F>(table: usize, iova: u64, access: u32, result: u
   const levels = load<u32>(table, TABLE_LEVELS);
   const flags = load<u32>(table, TABLE_FLAGS);
   const second = <usize>load<u32>(table, TABLE_SECOND_STAGE);
-  const readAccess: u32 = flags & <u32>TABLE_READS_AS_WRITES ? ACCESS_READ | ACCESS_WRITE : ACCESS_READ;
+  const readAccess: u32 = ACCESS_WALK | ACCESS_READ | (flags & <u32>TABLE_READS_AS_WRITES ? ACCESS_WRITE : 0);
   let level = levels;
   let reads: u32 = 0;
   let secondReads: u32 = 0;
@@ -220,7 +237,7 @@ export function walkPrecisely<F>(table: usize, iova: u64, access: u32, result: u
     updated = leaf ? f.touchLeaf(flags, entry, access) : f.touchTable(flags, entry);
     if (updated != entry) {
       if (flags & <u32>TABLE_UPDATES_REFUSED) outcome = WALK_UPDATE_REFUSED;
-      else if (!writable) outcome = WALK_NO_WRITE | WALK_SECOND_STAGE_TABLE;
+      else if (!writable) outcome = WALK_UPDATE_DENIED | WALK_SECOND_STAGE_TABLE;
       else if (!leaf && !writeEntry(physical, updated)) outcome = WALK_UPDATE_FAILED;
       if (outcome) {
         store<u64>(table, at, TABLE_INTERMEDIATE);
@@ -249,7 +266,12 @@ export function walkPrecisely<F>(table: usize, iova: u64, access: u32, result: u
         granted &= walkGrants;
         clean = clean || walkClean;
         shift = min<u32>(shift, (status >> <u32>WALK_SIZE_SHIFT) & 0x3f);
+        // A request for neither read nor write asks that one of them be left.
+        const left = access & <u32>ACCESS_PRIVILEGED ? granted >> <u32>GRANT_PRIVILEGED_SHIFT : granted;
+        if (!(left & <u32>(GRANT_READ | GRANT_WRITE))) outcome = WALK_NO_READ | WALK_SECOND_STAGE_OUTPUT;
       }
+    } else if (flags & <u32>TABLE_REFUSES_INTERRUPT_RANGE && !(access & <u32>ACCESS_WALK) && inInterruptRange(output)) {
+      outcome = UNIT_INTERRUPT_RANGE;
     }
     if (!outcome && updated != entry && !writeEntry(physical, updated)) outcome = WALK_UPDATE_FAILED;
     if (!outcome) {

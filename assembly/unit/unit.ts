@@ -283,8 +283,8 @@ function translateSlowly(unit: usize, regime: usize, iova: u64, requested: u32, 
   const flags = load<u32>(regime, REGIME_FLAGS);
   const access = (requested & ~load<u32>(regime, REGIME_ACCESS_CLEAR)) | load<u32>(regime, REGIME_ACCESS_SET);
   store<u64>(result, 0);
-  if (access & <u32>ACCESS_PRIVILEGED && flags & <u32>REGIME_REFUSES_PRIVILEGED) return UNIT_PRIVILEGED;
   if (access & <u32>ACCESS_EXECUTE && flags & <u32>REGIME_REFUSES_EXECUTE) return UNIT_EXECUTE;
+  if (access & <u32>ACCESS_PRIVILEGED && flags & <u32>REGIME_REFUSES_PRIVILEGED) return UNIT_PRIVILEGED;
   const refusedSpan = load<u64>(regime, REGIME_REFUSED_SPAN);
   const table = <usize>load<u32>(regime, REGIME_TABLE);
   if (!table) {

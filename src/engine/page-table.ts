@@ -55,7 +55,8 @@ export type WalkCheck =
   | "no-user"
   | "no-execute"
   | "update-failed"
-  | "update-refused";
+  | "update-refused"
+  | "update-denied";
 
 const WALK_CHECKS: Readonly<Record<number, WalkCheck>> = {
   [layout.WALK_INPUT_RANGE]: "input-range",
@@ -71,6 +72,7 @@ const WALK_CHECKS: Readonly<Record<number, WalkCheck>> = {
   [layout.WALK_NO_EXECUTE]: "no-execute",
   [layout.WALK_UPDATE_FAILED]: "update-failed",
   [layout.WALK_UPDATE_REFUSED]: "update-refused",
+  [layout.WALK_UPDATE_DENIED]: "update-denied",
 };
 
 /** Whose check failed: the table's own; its second stage's, for an entry of the table or for the table's output. */

@@ -226,7 +226,7 @@ export function decodePasidEntry(words: readonly bigint[], capabilities: Capabil
       typeSupported &&
       (!usesSecond || width !== null) &&
       (!usesFirst || pagingMode === 0 || (pagingMode === 1 && cap.FS5LP === 1)) &&
-      (type !== PGTT_NESTED || firstStageTable >> BigInt(secondStageWidth) === 0n),
+      (type !== PGTT_NESTED || firstStageTable >> BigInt(width ?? 0) === 0n),
     type,
     secondStageWidth,
     secondStageLevels: width === null ? 0 : (width - 12) / 9,

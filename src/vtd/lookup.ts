@@ -85,8 +85,8 @@ export function isFault(result: object): result is ConfigurationFault {
   return "fault" in result && typeof result.fault === "number";
 }
 
-/** Finds what governs a request, or the fault that stops it. */
-export function lookUp(source: EntrySource, request: DmaRequest): Governing | ConfigurationFault {
+/** The fault that the table mode is for a request, if it is one. */
+export function checkTableMode(source: EntrySource, request: DmaRequest): ConfigurationFault | null {
   const { capabilities, rootTable } = source;
   const mode = tableMode(rootTable);
   // RTA.1, RTA.4
@@ -96,7 +96,14 @@ export function lookUp(source: EntrySource, request: DmaRequest): Governing | Co
   if (mode === TTM_LEGACY && request.pasid !== undefined) return fault(0x31);
   // RTA.5
   if (request.execute && capabilities.version.major >= 8) return fault(0x34);
-  return mode === TTM_LEGACY ? lookUpLegacy(source, request) : lookUpScalable(source, request);
+  return null;
+}
+
+/** Finds what governs a request, or the fault that stops it. */
+export function lookUp(source: EntrySource, request: DmaRequest): Governing | ConfigurationFault {
+  const wrong = checkTableMode(source, request);
+  if (wrong) return wrong;
+  return tableMode(source.rootTable) === TTM_LEGACY ? lookUpLegacy(source, request) : lookUpScalable(source, request);
 }
 
 function lookUpLegacy(source: EntrySource, request: DmaRequest): Governing | ConfigurationFault {
@@ -160,13 +167,15 @@ function lookUpScalable(source: EntrySource, request: DmaRequest): Governing | C
   if (!entry) return fault(0x41);
   const disabled = entry.faultProcessingDisabled;
   const { type = "untranslated" } = request;
-  // SCT.5 to SCT.9, SGN.10
+  // SCT.5 to SCT.10, SGN.10
   if (type !== "untranslated" && !entry.deviceTlb) return fault(0x44, disabled);
   if (request.pasid !== undefined) {
-    if (!entry.pasidEnabled) return fault(0x45, disabled);
+    if (!entry.pasidEnabled && type !== "translated") return fault(0x45, disabled);
     if (request.pasid >= entry.pasids) return fault(0x46, disabled);
     if (request.pasid >= 2 ** (capabilities.ecap.PSS + 1)) return fault(0x89, disabled);
     if (request.pasid === entry.ridPasid) return fault(0x48, disabled);
+    // EPTR, which would allow it, goes with the host permission tables that this unit lacks.
+    if (type === "translated") return fault(0x49, disabled);
   }
   const pasid = request.pasid ?? entry.ridPasid;
   let cached = source.cachedPasid(request.sid, pasid);

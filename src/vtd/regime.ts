@@ -2,6 +2,7 @@
 import {
   ACCESS_PRIVILEGED,
   TABLE_READS_AS_WRITES,
+  TABLE_REFUSES_INTERRUPT_RANGE,
   TABLE_RIGHTS_FIRST,
   TABLE_UPDATES_ACCESSED,
   TABLE_UPDATES_DIRTY,
@@ -59,7 +60,7 @@ function legacyRegime(entry: LegacyContext, capabilities: Capabilities, tag: big
     inputBits: Math.min(mgaw, entry.width),
     outputBits: haw,
     pageSizes: secondStagePageSizes,
-    flags: TABLE_RIGHTS_FIRST | (ecap.SC ? SNOOP_CONTROL : 0),
+    flags: TABLE_REFUSES_INTERRUPT_RANGE | TABLE_RIGHTS_FIRST | (ecap.SC ? SNOOP_CONTROL : 0),
   };
   return {
     regime: {
@@ -85,6 +86,7 @@ function secondStage(entry: PasidEntry, { haw, secondStagePageSizes }: Capabilit
     outputBits: haw,
     pageSizes: secondStagePageSizes,
     flags:
+      TABLE_REFUSES_INTERRUPT_RANGE |
       TABLE_RIGHTS_FIRST |
       SNOOP_CONTROL |
       (entry.secondStageUpdates ? UPDATES : 0) |
@@ -102,6 +104,7 @@ function firstStage(entry: PasidEntry, { haw, firstStagePageSizes }: Capabilitie
     outputBits: haw,
     pageSizes: firstStagePageSizes,
     flags:
+      TABLE_REFUSES_INTERRUPT_RANGE |
       UPDATES |
       (entry.writeProtect ? WRITE_PROTECT : 0) |
       (entry.extendedAccessed ? EXTENDED_ACCESSED : 0) |

@@ -27,7 +27,14 @@ import type {
   PasidCacheInvalidation,
   PasidIotlbInvalidation,
 } from "./invalidation.js";
-import { type ConfigurationFault, type EntrySource, type Governing, isFault, lookUp } from "./lookup.js";
+import {
+  checkTableMode,
+  type ConfigurationFault,
+  type EntrySource,
+  type Governing,
+  isFault,
+  lookUp,
+} from "./lookup.js";
 import { InvalidationQueue } from "./queue.js";
 import { iotlbOwner, makeRegime, OWNER_DOMAIN, OWNER_FIRST_STAGE, OWNER_PASID, type VtdRegime } from "./regime.js";
 import { RegisterFile } from "./registers.js";
@@ -252,13 +259,16 @@ export class VtdUnit {
     if (!this.registers.translationEnabled) {
       return { ok: false, code: 0, name: "translation is not enabled", reported: false, completion: "UR" };
     }
+    const wrong = checkTableMode(this.#source, asked);
+    if (wrong) return this.#report(asked, wrong);
     // Table 30, S.1 and S.2
     if (pasid === undefined && iova >= INTERRUPT_FIRST && iova <= INTERRUPT_LAST) {
-      return noWrite ? nothing : { ...nothing, write: true, untranslatedOnly: true };
+      return noWrite ? nothing : { ...nothing, physical: physicalAddress(iova), write: true, untranslatedOnly: true };
     }
     const governing = this.#govern(asked);
     if (!governing) return this.#fault?.completion === "success" ? nothing : (this.#fault ?? nothing);
-    let status = this.#translateOne(asked, { read: false });
+    const { privileged = false, execute = false } = request;
+    let status = this.#translateOne(asked, { read: false, privileged, execute });
     const completes = (): boolean => this.#fault?.completion === "success" || this.#fault?.completion === "effective";
     if (this.#fault) return completes() ? nothing : this.#fault;
     const grants =
@@ -266,7 +276,7 @@ export class VtdUnit {
     const write = (grants & layout.GRANT_WRITE) !== 0 && !noWrite;
     if (write) {
       // The device will write without asking again: dirty flags are set now.
-      status = this.#translateOne(asked, { write: true });
+      status = this.#translateOne(asked, { write: true, privileged, execute });
       if (this.#fault) return completes() ? nothing : this.#fault;
     }
     const shift = (status >>> layout.WALK_SIZE_SHIFT) & 0x3f;

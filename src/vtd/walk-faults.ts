@@ -42,9 +42,15 @@ const FIRST_STAGE: Codes = {
 
 /** The second stage behind the first: an address beyond it is the first stage's fault (SFS.5). */
 const NESTED_OUTPUT: Codes = { ...SECOND_STAGE, [layout.WALK_INPUT_RANGE]: 0x74 };
-/** The same for a table of the first stage; a missing right of the first one has its own code (SFS.6 against SFS.7). */
-const NESTED_TABLE: Codes = { ...NESTED_OUTPUT, [layout.WALK_NO_READ]: 0x76, [layout.WALK_NO_WRITE]: 0x77 };
-const NESTED_FIRST_TABLE: Codes = { ...NESTED_TABLE, [layout.WALK_NO_READ]: 0x75 };
+/** The same for a table of the first stage; a missing right of the first one has its own code (SFS.6
+ * against SFS.7). With SSADE a table is read as if written, and the right to write may be what is missing. */
+const NESTED_TABLE: Codes = {
+  ...NESTED_OUTPUT,
+  [layout.WALK_NO_READ]: 0x76,
+  [layout.WALK_NO_WRITE]: 0x76,
+  [layout.WALK_UPDATE_DENIED]: 0x77,
+};
+const NESTED_FIRST_TABLE: Codes = { ...NESTED_TABLE, [layout.WALK_NO_READ]: 0x75, [layout.WALK_NO_WRITE]: 0x75 };
 
 /** What the unit itself refuses, in legacy and in scalable mode. */
 const LEGACY_UNIT: Codes = { [layout.UNIT_INTERRUPT_RANGE]: 0xe, [layout.UNIT_BEYOND]: 0x4 };

@@ -398,13 +398,13 @@ describe("scalable mode, second stage", () => {
       expected: translated(0x5000_0000n),
     },
     {
-      name: "7Ah below before 85h above",
+      name: "85h above before 7Ah below",
       words: [
         [AT.ss[0], 0x11001n],
         [AT.ss[3], (1n << 46n) | 3n],
       ],
       ask: WRITE,
-      expected: fault(0x7a),
+      expected: fault(0x85),
     },
     { name: "85h", ask: { ...WRITE, iova: 0x2000n }, expected: fault(0x85) },
     { name: "85h before 86h", words: [[AT.ss[0], 0x11001n]], ask: ATOMIC, expected: fault(0x85) },

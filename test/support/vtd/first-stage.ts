@@ -14,7 +14,7 @@ import {
   type SecondStageMapping,
   walkSecondStage,
 } from "./second-stage.js";
-import type { Attempt, EntryUpdate, Mapping, SlowOutcome, Walk } from "./unit.js";
+import type { Attempt, EntryUpdate, Mapping, Rights, SlowOutcome, Walk } from "./unit.js";
 
 const P = 0;
 const RW = 1;
@@ -70,16 +70,25 @@ function hasReservedBit(walk: Walk, entry: bigint, level: number): boolean {
 }
 
 /** Where the second stage puts an address that the first stage produced. */
-function translateGuest(walk: Walk, second: SecondStage, address: bigint): Attempt<SecondStageMapping> {
+function translateGuest(
+  walk: Walk,
+  second: SecondStage,
+  address: bigint,
+  denied: (rights: Rights) => number | null,
+): Attempt<SecondStageMapping> {
   if (beyondInputLimit(walk, second, address)) return new Fault(0x74);
-  return walkSecondStage(walk, second, address, SCALABLE_CODES);
+  return walkSecondStage(walk, second, address, SCALABLE_CODES, denied);
 }
 
 function locate(walk: Walk, stage: FirstStage, address: bigint, level: number): Attempt<Located> {
   if (stage.second === null) return { address, writable: true };
-  const mapping = translateGuest(walk, stage.second, address);
+  const { second } = stage;
+  const denied = (rights: Rights): number | null =>
+    canReadTables(second, rights) ? null : level === stage.levels ? 0x75 : 0x76;
+  const mapping = translateGuest(walk, second, address, denied);
   if (mapping instanceof Fault) return mapping;
-  if (!canReadTables(stage.second, mapping)) return new Fault(level === stage.levels ? 0x75 : 0x76);
+  const missing = denied(mapping);
+  if (missing !== null) return new Fault(missing);
   // With SSADE the reading of a first-stage entry counts as a write of it: that is why it needs W.
   const update = leafUpdate(stage.second, mapping, { accessed: true, dirty: true });
   if (update instanceof Fault) return update;
@@ -143,11 +152,16 @@ export function deliverFirstStage(walk: Walk, stage: FirstStage): Attempt<SlowOu
   if (firstUpdate instanceof Fault) return firstUpdate;
   if (stage.second === null) return deliver(walk, first, 0x87, [firstUpdate]);
 
-  const second = translateGuest(walk, stage.second, first.pa);
+  const denied = ({ read, write }: Rights): number | null => {
+    const missing = missingRight(walk, { read, write: first.write && write });
+    if (missing === null) return null;
+    return missing === "write" ? 0x85 : 0x86;
+  };
+  const second = translateGuest(walk, stage.second, first.pa, denied);
   if (second instanceof Fault) return second;
   const rights = { read: second.read, write: first.write && second.write };
-  const missing = missingRight(walk, rights);
-  if (missing !== null) return new Fault(missing === "write" ? 0x85 : 0x86);
+  const missing = denied(rights);
+  if (missing !== null) return new Fault(missing);
   const use = usage(request, rights);
   const secondUpdate = leafUpdate(stage.second, second, use);
   if (secondUpdate instanceof Fault) return secondUpdate;

@@ -160,7 +160,8 @@ function readPasidEntry(walk: Walk, table: bigint, pasid: number): Attempt<Pasid
     (type === PASS_THROUGH && ecap.PT === 1);
   if (!typeSupported) return new Fault(0x5b);
   const pagingMode = field(words[2], 3, 2);
-  if (pagingMode > 1n || (pagingMode === 1n && cap.FS5LP === 0)) return new Fault(0x5b);
+  const pagingModeSupported = pagingMode === 0n || (pagingMode === 1n && cap.FS5LP === 1);
+  if ((type === FIRST_STAGE || type === NESTED) && !pagingModeSupported) return new Fault(0x5b);
   const firstStageLevels = 4 + Number(pagingMode);
   if (type === FIRST_STAGE || type === PASS_THROUGH) return { type, words, firstStageLevels, secondStageLevels: 0 };
   const secondStageLevels = levelsOf(field(words[0], 4, 2), cap.SAGAW);

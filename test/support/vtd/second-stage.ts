@@ -85,12 +85,16 @@ function hostAddress(entry: bigint): bigint {
   return field(entry, 51, 12) << 12n;
 }
 
-/** Walks the tables for an address within the input limit; rights and the leaf's flags are left to the caller. */
+/**
+ * Walks the tables for an address within the input limit; rights and the leaf's flags are left to the caller, but a right
+ * that is `denied` by then outranks a reserved bit and a table that cannot be read.
+ */
 export function walkSecondStage(
   walk: Walk,
   stage: SecondStage,
   address: bigint,
   codes: WalkCodes,
+  denied: (rights: Rights) => number | null,
 ): Attempt<SecondStageMapping> {
   const memory = walk.unit.memory;
   let table = stage.pointer;
@@ -99,12 +103,14 @@ export function walkSecondStage(
   for (let level = stage.levels; ; level--) {
     const entryAddress = table + ((address / coverage(level)) % 512n) * 8n;
     const entry = memory.read(entryAddress);
-    if (entry === null) return new Fault(level === stage.levels ? codes.firstTable : codes.lowerTable);
+    if (entry === null) {
+      return new Fault(denied({ read, write }) ?? (level === stage.levels ? codes.firstTable : codes.lowerTable));
+    }
     read &&= bit(entry, R);
     write &&= bit(entry, W);
     const notPresent = codes.notPresent({ read, write });
     if (notPresent !== null) return new Fault(notPresent);
-    if (hasReservedBit(walk, stage, entry, level)) return new Fault(codes.reserved);
+    if (hasReservedBit(walk, stage, entry, level)) return new Fault(denied({ read, write }) ?? codes.reserved);
     if (isLeaf(entry, level)) {
       const pageSize = coverage(level);
       const pa = hostAddress(entry) + (address % pageSize);
@@ -137,10 +143,15 @@ export function deliverSecondStage(
   stage: SecondStage,
   codes: WalkCodes & { noWrite: number; noRead: number; interruptRange: number },
 ): Attempt<SlowOutcome> {
-  const mapping = walkSecondStage(walk, stage, walk.request.iova, codes);
+  const denied = (rights: Rights): number | null => {
+    const missing = missingRight(walk, rights);
+    if (missing === null) return null;
+    return missing === "write" ? codes.noWrite : codes.noRead;
+  };
+  const mapping = walkSecondStage(walk, stage, walk.request.iova, codes, denied);
   if (mapping instanceof Fault) return mapping;
-  const missing = missingRight(walk, mapping);
-  if (missing !== null) return new Fault(missing === "write" ? codes.noWrite : codes.noRead);
+  const missing = denied(mapping);
+  if (missing !== null) return new Fault(missing);
   const update = leafUpdate(stage, mapping, usage(walk.request, mapping));
   if (update instanceof Fault) return update;
   return deliver(walk, mapping, codes.interruptRange, [update]);
