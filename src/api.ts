@@ -12,3 +12,9 @@ export {
 } from "./engine/iova-space.js";
 export * from "./engine/page-table.js";
 export { PhysicalMemory } from "./engine/physical-memory.js";
+export { type Capabilities, type CapabilityOptions, makeCapabilities } from "./vtd/capabilities.js";
+export type { InterruptMessage } from "./vtd/event.js";
+export type { FaultRecord, PendingFault } from "./vtd/faults.js";
+export * from "./vtd/unit.js";
+export * from "./unit/request.js";
+export { UnitBatch, type UnitCounters } from "./unit/translation.js";

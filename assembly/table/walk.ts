@@ -236,8 +236,8 @@ export function walkPrecisely<F>(table: usize, iova: u64, access: u32, result: u
     // 7. The flags that hardware keeps; a leaf's are written when the whole translation is known to succeed.
     updated = leaf ? f.touchLeaf(flags, entry, access) : f.touchTable(flags, entry);
     if (updated != entry) {
-      if (flags & <u32>TABLE_UPDATES_REFUSED) outcome = WALK_UPDATE_REFUSED;
-      else if (!writable) outcome = WALK_UPDATE_DENIED | WALK_SECOND_STAGE_TABLE;
+      if (!writable) outcome = WALK_UPDATE_DENIED | WALK_SECOND_STAGE_TABLE;
+      else if (flags & <u32>TABLE_UPDATES_REFUSED) outcome = WALK_UPDATE_REFUSED;
       else if (!leaf && !writeEntry(physical, updated)) outcome = WALK_UPDATE_FAILED;
       if (outcome) {
         store<u64>(table, at, TABLE_INTERMEDIATE);

@@ -11,9 +11,7 @@ import type {
   PasidCacheInvalidation,
   PasidIotlbInvalidation,
 } from "./invalidation.js";
-
-/** Translation Table Mode, RTADDR_REG bits 11:10 (section 11.4.5). */
-export const TTM = { LEGACY: 0, SCALABLE: 1, RESERVED: 2, ABORT_DMA: 3 } as const;
+import { TTM } from "./table-mode.js";
 
 /** Invalidation Queue Error Info of IQERCD_REG (section 11.4.9.9). */
 export const IQEI = {
@@ -27,12 +25,6 @@ export const IQEI = {
 } as const;
 
 export type QueueErrorInfo = (typeof IQEI)[keyof typeof IQEI];
-
-/** Device-TLB invalidation for requests with PASID. */
-export interface PasidDeviceTlbInvalidation extends DeviceTlbInvalidation {
-  /** Global Invalidate: the PASID does not matter, the mappings of all are meant. */
-  readonly globalInvalidate: boolean;
-}
 
 /** Invalidation wait (section 6.5.2.9). */
 export interface InvalidationWait {
@@ -55,7 +47,7 @@ export type Descriptor =
   | { readonly kind: "pasid-cache"; readonly request: PasidCacheInvalidation }
   | { readonly kind: "iotlb"; readonly request: IotlbInvalidation }
   | { readonly kind: "pasid-iotlb"; readonly request: PasidIotlbInvalidation }
-  | { readonly kind: "device-tlb"; readonly request: DeviceTlbInvalidation | PasidDeviceTlbInvalidation }
+  | { readonly kind: "device-tlb"; readonly request: DeviceTlbInvalidation }
   | { readonly kind: "interrupt-entry-cache"; readonly request: InterruptEntryInvalidation }
   | { readonly kind: "page-group-response"; readonly response: PageGroupResponse }
   | { readonly kind: "hpt-cache" }

@@ -44,6 +44,8 @@ export interface PasidIotlbInvalidation {
 export interface DeviceTlbInvalidation {
   readonly sid: number;
   readonly pasid: number | null;
+  /** Type 8 with Global Invalidate: the PASID does not matter, the mappings of all are meant. */
+  readonly globalInvalidate?: boolean;
   /** First byte and size in bytes of the naturally aligned range; size null means everything. */
   readonly address: bigint;
   readonly size: bigint | null;

@@ -11,13 +11,11 @@ import type { PageTable } from "../engine/page-table.js";
 import type { Answer, ExplainableUnit } from "../explain/unit.js";
 import { PGTT_FIRST, PGTT_SECOND } from "./entries.js";
 import { VtdExplainableUnit } from "./explain.js";
-import { TTM_SCALABLE } from "./lookup.js";
 import { GCMD } from "./register-map.js";
+import { rootTableAddress, TTM } from "./table-mode.js";
 import { VtdUnit } from "./unit.js";
 
 const P = 1n;
-/** RTADDR_REG.TTM, section 11.4.5. */
-const TTM_SHIFT = 10n;
 /** Legacy context entry, section 9.3, second quadword. */
 const CONTEXT_DID = 1n << 8n;
 /** PASID table entry, section 9.6. */
@@ -61,7 +59,7 @@ function scalableRoot(engine: Engine, sid: number, table: PageTable): bigint {
   const directory = pageWith(engine, 0, [pasids | P]);
   const context = pageWith(engine, (sid & 0x7f) * 32, [directory | P]);
   const half = (sid & 0x80) === 0 ? [context | P] : [0n, context | P];
-  return pageWith(engine, (sid >> 8) * 16, half) | (BigInt(TTM_SCALABLE) << TTM_SHIFT);
+  return rootTableAddress(pageWith(engine, (sid >> 8) * 16, half), TTM.SCALABLE);
 }
 
 class ListedUnit extends VtdExplainableUnit {

@@ -16,16 +16,7 @@ import {
   type ScalableContext,
   TT_ALL,
 } from "./entries.js";
-
-/** RTADDR_REG.TTM (section 11.4.5). */
-export const TTM_LEGACY = 0;
-export const TTM_SCALABLE = 1;
-export const TTM_ABORT = 3;
-
-/** The translation table mode of a root table address. */
-export function tableMode(rootTable: bigint): number {
-  return Number((rootTable >> 10n) & 3n);
-}
+import { TTM, tableMode } from "./table-mode.js";
 
 /** A fault found in the entries. */
 export interface ConfigurationFault {
@@ -90,10 +81,10 @@ export function checkTableMode(source: EntrySource, request: DmaRequest): Config
   const { capabilities, rootTable } = source;
   const mode = tableMode(rootTable);
   // RTA.1, RTA.4
-  if (mode === TTM_ABORT) return fault(capabilities.ecap.ADMS ? 0x33 : 0x30);
-  if (mode !== TTM_LEGACY && !(mode === TTM_SCALABLE && capabilities.ecap.SMTS)) return fault(0x30);
+  if (mode === TTM.ABORT_DMA) return fault(capabilities.ecap.ADMS ? 0x33 : 0x30);
+  if (mode !== TTM.LEGACY && !(mode === TTM.SCALABLE && capabilities.ecap.SMTS)) return fault(0x30);
   // RTA.2
-  if (mode === TTM_LEGACY && request.pasid !== undefined) return fault(0x31);
+  if (mode === TTM.LEGACY && request.pasid !== undefined) return fault(0x31);
   // RTA.5
   if (request.execute && capabilities.version.major >= 8) return fault(0x34);
   return null;
@@ -103,7 +94,7 @@ export function checkTableMode(source: EntrySource, request: DmaRequest): Config
 export function lookUp(source: EntrySource, request: DmaRequest): Governing | ConfigurationFault {
   const wrong = checkTableMode(source, request);
   if (wrong) return wrong;
-  return tableMode(source.rootTable) === TTM_LEGACY ? lookUpLegacy(source, request) : lookUpScalable(source, request);
+  return tableMode(source.rootTable) === TTM.LEGACY ? lookUpLegacy(source, request) : lookUpScalable(source, request);
 }
 
 function lookUpLegacy(source: EntrySource, request: DmaRequest): Governing | ConfigurationFault {

@@ -11,11 +11,11 @@ import {
   IQEI,
   type PageGroupResponse,
   type QueueErrorInfo,
-  TTM,
 } from "./descriptors.js";
 import { EventInterrupt, type MessageSink } from "./event.js";
 import type { FaultRecorder } from "./faults.js";
 import type { InvalidationTarget } from "./invalidation.js";
+import { TTM } from "./table-mode.js";
 
 /** Memory as the queue sees it. */
 export interface QueueMemory {
@@ -130,7 +130,7 @@ export class InvalidationQueue {
     while (this.state.enabled && !this.options.faults.queueStopped && this.state.iqh !== this.state.iqt) {
       const descriptor = this.fetchNext();
       if (typeof descriptor === "number") this.stop(descriptor);
-      else this.process(descriptor);
+      else this.execute(descriptor);
     }
     if (this.unanswered !== null) this.timeOut(this.unanswered);
   }
@@ -152,7 +152,7 @@ export class InvalidationQueue {
     return descriptor;
   }
 
-  private process(descriptor: Descriptor): void {
+  private execute(descriptor: Descriptor): void {
     const { target } = this.options;
     switch (descriptor.kind) {
       case "context-cache":

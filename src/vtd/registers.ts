@@ -5,13 +5,13 @@
 import { hex } from "../engine/addresses.js";
 import { IommuError } from "../engine/errors.js";
 import type { Capabilities } from "./capabilities.js";
-import { TTM } from "./descriptors.js";
 import type { EventInterrupt } from "./event.js";
 import type { FaultRecorder } from "./faults.js";
 import type { InvalidationTarget } from "./invalidation.js";
 import type { InvalidationQueue } from "./queue.js";
 import { contextCommand, iotlbCommand, LAST_MAJOR_VERSION } from "./register-invalidation.js";
 import { describeRegisters, GCMD, type RegisterDescription } from "./register-map.js";
+import { TTM, tableMode } from "./table-mode.js";
 
 /** What a register file works with. `target` is the one the queue has. */
 export interface RegisterFileOptions {
@@ -38,8 +38,6 @@ interface Behaviour {
 /** PMEN_REG, section 11.4.8.1. */
 const PMEN_EPM = 1n << 31n;
 const PMEN_PRS = 1n;
-/** RTADDR_REG.TTM, section 11.4.5. */
-const RTADDR_TTM = 10n;
 
 const DWORD = 0xffff_ffffn;
 const PAGE_BYTES = 4096;
@@ -137,7 +135,7 @@ export class RegisterFile {
   }
 
   private get translationTableMode(): number {
-    return Number((this.latchedRootTable >> RTADDR_TTM) & 3n);
+    return tableMode(this.latchedRootTable);
   }
 
   private makeBehaviours(): Readonly<Record<string, Behaviour>> {

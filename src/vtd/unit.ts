@@ -15,8 +15,9 @@ import {
 } from "../unit/translation.js";
 import { ContextCache, PasidCache } from "./caches.js";
 import { type Capabilities, type CapabilityOptions, makeCapabilities } from "./capabilities.js";
+import type { PageGroupResponse } from "./descriptors.js";
 import type { MessageSink } from "./event.js";
-import { type Completion, FAULT_REASONS } from "./fault-reasons.js";
+import { type Completion, FAULT_REASONS, isReported } from "./fault-reasons.js";
 import { FaultRecorder } from "./faults.js";
 import type {
   ContextCacheInvalidation,
@@ -49,8 +50,9 @@ export interface VtdUnitOptions extends CapabilityOptions {
   readonly pasidCacheEntries?: number;
   /** Receives the unit's interrupt messages. */
   readonly onMessage?: MessageSink;
-  /** Receives device-TLB invalidations. */
+  /** Receives device-TLB invalidations, and page group responses. */
   readonly onDeviceTlbInvalidation?: (request: DeviceTlbInvalidation) => void;
+  readonly onPageGroupResponse?: (response: PageGroupResponse) => void;
   /** Whether a device answers device-TLB invalidations; default: all do. */
   readonly deviceResponds?: (sid: number) => boolean;
 }
@@ -152,7 +154,7 @@ export class VtdUnit {
 
   /** Throws `invalid` for impossible capabilities or cache geometry, `memory-exhausted`. */
   constructor(engine: Engine, options: VtdUnitOptions = {}) {
-    const { onMessage, onDeviceTlbInvalidation, deviceResponds } = options;
+    const { onMessage, onDeviceTlbInvalidation, onPageGroupResponse, deviceResponds } = options;
     const sink = onMessage ? { onMessage } : {};
     this.#engine = engine;
     this.capabilities = makeCapabilities(options);
@@ -177,6 +179,7 @@ export class VtdUnit {
       target,
       ...sink,
       ...(deviceResponds ? { responds: deviceResponds } : {}),
+      ...(onPageGroupResponse ? { onPageGroupResponse } : {}),
     });
     this.registers = new RegisterFile({ capabilities, faults: this.faults, queue: this.queue, target });
 
@@ -494,10 +497,7 @@ export class VtdUnit {
     const reason = FAULT_REASONS.get(fault);
     if (!reason) throw new Error(`there is no fault reason ${fault}`);
     const { type = "untranslated", access = "read", sid, iova, pasid, privileged, execute } = request;
-    const completion = reason[type];
-    const recoverable = completion === "success" || completion === "effective";
-    const reported =
-      !(reason.qualified && faultProcessingDisabled) && (!recoverable || fault === UPDATE_FAILED_IS_REPORTED);
+    const reported = isReported(reason, type) && !(reason.qualified && faultProcessingDisabled);
     if (reported) {
       this.faults.record({
         reason: fault,
@@ -508,7 +508,7 @@ export class VtdUnit {
         ...(pasid === undefined ? {} : { pasid, privileged: privileged ?? false, execute: execute ?? false }),
       });
     }
-    return { ok: false, code: fault, name: reason.name, reported, completion };
+    return { ok: false, code: fault, name: reason.name, reported, completion: reason[type] };
   }
 
   // ---- Memory ----
@@ -561,9 +561,6 @@ export class VtdUnit {
     this.#translation.invalidate(mask, iotlbOwner(domain, pasid, true), first, last);
   }
 }
-
-/** SFS.10 is reported although its translation completion is a success (Table 30). */
-const UPDATE_FAILED_IS_REPORTED = 0x91;
 
 function passed(iova: bigint): VtdTranslation {
   return { ok: true, physical: physicalAddress(iova), pageSize: null, interrupt: false };
