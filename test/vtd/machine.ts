@@ -36,8 +36,8 @@ export const PPF = 2;
 export const FRCD_F = 1n << 63n;
 
 /** RTADDR_REG.TTM: section 11.4.5. */
-export const TTM_LEGACY = 0;
-export const TTM_SCALABLE = 1;
+const TTM_LEGACY = 0;
+const TTM_SCALABLE = 1;
 
 // ---- Entries: sections 9.1 to 9.8 ----
 
@@ -47,8 +47,8 @@ export const FPD = 1n << 1n;
 
 /** TT of a legacy context entry. */
 export const TT_MASK = 3n << 2n;
-export const TT_ALL = 1n;
-export const TT_PASS_THROUGH = 2n;
+const TT_ALL = 1n;
+const TT_PASS_THROUGH = 2n;
 
 /** Scalable-mode context entry, word 0 and word 1. */
 export const DTE = 1n << 2n;
@@ -87,23 +87,23 @@ function addressWidth(levels: number): bigint {
   return BigInt(levels - 2);
 }
 
-export interface LegacyContextFields {
+interface LegacyContextFields {
   readonly translationType?: bigint;
   readonly domain: number;
   readonly table?: bigint;
   readonly levels?: number;
 }
 
-export function legacyContext({ translationType = 0n, domain, table = 0n, levels = 4 }: LegacyContextFields): bigint[] {
+function legacyContext({ translationType = 0n, domain, table = 0n, levels = 4 }: LegacyContextFields): bigint[] {
   return [P | (translationType << 2n) | table, addressWidth(levels) | (BigInt(domain) << 8n)];
 }
 
 /** With a directory for 8192 PASIDs (PDTS = 0). */
-export function scalableContext(directory: bigint, ridPasid = 0): bigint[] {
+function scalableContext(directory: bigint, ridPasid = 0): bigint[] {
   return [P | DTE | PASIDE | directory, BigInt(ridPasid), 0n, 0n];
 }
 
-export interface PasidEntryFields {
+interface PasidEntryFields {
   readonly type: bigint;
   readonly domain: number;
   readonly secondTable?: bigint;
@@ -112,7 +112,7 @@ export interface PasidEntryFields {
   readonly firstLevels?: number;
 }
 
-export function pasidEntry(fields: PasidEntryFields): bigint[] {
+function pasidEntry(fields: PasidEntryFields): bigint[] {
   const { type, domain, secondTable = 0n, secondLevels = 4, firstTable = 0n, firstLevels = 4 } = fields;
   const usesFirst = type === PGTT.first || type === PGTT.nested;
   return [
@@ -126,7 +126,7 @@ export function pasidEntry(fields: PasidEntryFields): bigint[] {
 // ---- A machine with one device ----
 
 /** How the device's requests are translated. */
-export type Translator = "legacy" | "legacy pass-through" | "second" | "first" | "nested" | "pass-through";
+type Translator = "legacy" | "legacy pass-through" | "second" | "first" | "nested" | "pass-through";
 
 export interface MachineOptions {
   readonly translator: Translator;
@@ -212,7 +212,7 @@ class Words {
   }
 
   addEntry(name: string, address: bigint, words: readonly bigint[]): void {
-    words.forEach((word, i) => this.add(`${name} ${i}`, address + BigInt(8 * i), word));
+    for (const [i, word] of words.entries()) this.add(`${name} ${i}`, address + BigInt(8 * i), word);
   }
 
   edit({ place, mask, value }: Edit): void {
@@ -338,7 +338,6 @@ export interface Machine {
   /** What the mapped address is translated to; null page size: it passes untranslated. */
   readonly physical: bigint;
   readonly pageSize: bigint | null;
-  edit(edit: Edit): void;
   /** Bits of entries that are not as they were built and edited, by place. */
   written(): Record<string, bigint>;
 }
@@ -370,10 +369,6 @@ export async function openMachine(options: MachineOptions, changes: Changes = {}
     request: { sid: SID, iova: iovaOf(iova), ...(pasid === undefined ? {} : { pasid }) },
     physical: passes ? iova : ((HOST + MAPPED_PAGE) & ~inPage) | (iova & inPage),
     pageSize: passes ? null : sizeOf(leaf),
-    edit(edit) {
-      words.edit(edit);
-      for (const [address, value] of words.values) engine.memory.write64(physicalOf(address), value);
-    },
     written() {
       const changed: Record<string, bigint> = {};
       for (const [place, address] of words.places) {
@@ -401,10 +396,7 @@ export function contextCache(
 }
 
 export function pasidCache(granularity: "global" | "domain" | "pasid", { domain = 0, pasid = 0 } = {}): Descriptor {
-  return [
-    0x7n | (PASID_CACHE_GRANULARITY[granularity] << 4n) | (BigInt(domain) << 16n) | (BigInt(pasid) << 32n),
-    0n,
-  ];
+  return [0x7n | (PASID_CACHE_GRANULARITY[granularity] << 4n) | (BigInt(domain) << 16n) | (BigInt(pasid) << 32n), 0n];
 }
 
 export function iotlb(
@@ -551,8 +543,8 @@ export class Driver {
     this.#write(entry, this.#read(entry) & ~P);
   }
 
-  setPresent(entry: bigint): void {
-    this.#write(entry, this.#read(entry) | P);
+  setBits(entry: bigint, bits: bigint): void {
+    this.#write(entry, this.#read(entry) | bits);
   }
 
   #directoryOf(sid: number): bigint {
