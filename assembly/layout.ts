@@ -147,7 +147,7 @@ export const WALK_BATCH_ACCESSES = 20;
 
 // ---- A remapping unit's translation (assembly/unit/), offsets in bytes. ----
 /** What the requests of one source go through, resolved from its configuration entries. */
-export const REGIME_BYTES = 1344;
+export const REGIME_BYTES = 320;
 /** u32: the table that the input address goes through first, or 0: it passes untranslated; its format. */
 export const REGIME_TABLE = 0;
 export const REGIME_FORMAT = 4;
@@ -165,10 +165,8 @@ export const REGIME_OWNER = 32;
 export const REGIME_REFUSED_SPAN = 40;
 /** u64: highest address that passes untranslated. */
 export const REGIME_LAST = 48;
-/** Where the last tables of recent walks are (assembly/unit/unit.ts). */
-export const REGIME_SHORTCUTS = 64;
 /** What an ordinary walk's entries look like, by ACCESS_READ, ACCESS_WRITE and ACCESS_PRIVILEGED of the request. */
-export const REGIME_PATTERNS = 1088;
+export const REGIME_PATTERNS = 64;
 export const PATTERN_COUNT = 8;
 export const PATTERN_BYTES = 32;
 /** u64: mask and expected value of an entry that points to a table. */

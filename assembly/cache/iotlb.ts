@@ -10,6 +10,7 @@ import { GRANT_PRIVILEGED_SHIFT, IOTLB_ENTRIES, IOTLB_ENTRY_BYTES, IOTLB_SETS, I
 import { heapAllocate, heapFree } from "../memory/heap";
 
 const KEY: usize = 0;
+const TAG: usize = 8;
 const VALUE: usize = 16;
 const OWNER: usize = 24;
 
@@ -31,28 +32,44 @@ export function iotlbRelease(iotlb: usize): void {
   heapFree(<usize>load<u32>(iotlb, IOTLB_ENTRIES), <usize>load<u32>(iotlb, IOTLB_SETS) * <usize>IOTLB_ENTRY_BYTES);
 }
 
+/** The place of a translation with this size of page. `entries` and `lastSet`: the header's, held in registers by a loop. */
 // @ts-ignore: decorator
 @inline
-function entryAt(entries: usize, sets: u32, page: u64, tag: u64): usize {
-  return entries + <usize>((<u32>page ^ <u32>tag) & (sets - 1)) * <usize>IOTLB_ENTRY_BYTES;
+export function iotlbPlace(entries: usize, lastSet: u32, iova: u64, shift: u32, tag: u64): usize {
+  return entries + <usize>((<u32>(iova >> <u64>shift) ^ <u32>tag) & lastSet) * <usize>IOTLB_ENTRY_BYTES;
 }
 
+/** What an entry begins with that translates `iova` by this size of page. */
 // @ts-ignore: decorator
 @inline
-function pair(low: u64, high: u64): v128 {
-  return i64x2.replace_lane(i64x2.splat(high), 0, low);
+export function iotlbKey(iova: u64, shift: u32): u64 {
+  return ((iova >> <u64>shift) << <u64>shift) | <u64>shift;
 }
 
-/** The entry that translates `iova` for this tag, or 0. `entries` and `sets`: the header, held in registers by a loop. */
+/** Whether the entry in this place has that key and tag. */
 // @ts-ignore: decorator
 @inline
-export function iotlbFind(iotlb: usize, entries: usize, sets: u32, iova: u64, tag: u64): usize {
+export function iotlbHolds(place: usize, key: u64, tag: u64): bool {
+  // One branch for both.
+  return !((load<u64>(place, KEY) ^ key) | (load<u64>(place, TAG) ^ tag));
+}
+
+/** Whether every entry has this size of page, so that there is one place to look at. */
+// @ts-ignore: decorator
+@inline
+export function iotlbHasOnly(iotlb: usize, shift: u32): bool {
+  return load<u64>(iotlb, IOTLB_SIZES) == (<u64>1) << <u64>shift;
+}
+
+/** The entry that translates `iova` for this tag, or 0; the smallest page first. */
+// @ts-ignore: decorator
+@inline
+export function iotlbFind(iotlb: usize, entries: usize, lastSet: u32, iova: u64, tag: u64): usize {
   let sizes = load<u64>(iotlb, IOTLB_SIZES);
   while (sizes) {
-    const shift = ctz(sizes);
-    const page = iova >> shift;
-    const entry = entryAt(entries, sets, page, tag);
-    if (i64x2.all_true(i64x2.eq(v128.load(entry, KEY), pair((page << shift) | shift, tag)))) return entry;
+    const shift = <u32>ctz(sizes);
+    const place = iotlbPlace(entries, lastSet, iova, shift, tag);
+    if (iotlbHolds(place, iotlbKey(iova, shift), tag)) return place;
     sizes &= sizes - 1;
   }
   return 0;
@@ -65,16 +82,21 @@ export function iotlbValue(physical: u64, shift: u32, grants: u32, clean: bool):
   return (physical & ~(((<u64>1) << <u64>shift) - 1)) | <u64>grants | (clean ? CLEAN : 0);
 }
 
-/** Keeps a translation in its place. */
+/** Keeps a translation in its place; `iotlbNoteSize` belongs to it, unless there is an entry of this size already. */
 // @ts-ignore: decorator
 @inline
-export function iotlbFill(iotlb: usize, entries: usize, sets: u32, iova: u64, tag: u64, owner: u64, value: u64, shift: u32): void {
-  const page = iova >> <u64>shift;
-  const entry = entryAt(entries, sets, page, tag);
-  v128.store(entry, pair((page << <u64>shift) | <u64>shift, tag), KEY);
-  v128.store(entry, pair(value, owner), VALUE);
-  const sizes = load<u64>(iotlb, IOTLB_SIZES);
-  if (!((sizes >> <u64>shift) & 1)) store<u64>(iotlb, sizes | ((<u64>1) << <u64>shift), IOTLB_SIZES);
+export function iotlbWrite(place: usize, key: u64, tag: u64, value: u64, owner: u64): void {
+  store<u64>(place, key, KEY);
+  store<u64>(place, tag, TAG);
+  store<u64>(place, value, VALUE);
+  store<u64>(place, owner, OWNER);
+}
+
+/** Has look-ups try this size of page. */
+// @ts-ignore: decorator
+@inline
+export function iotlbNoteSize(iotlb: usize, shift: u32): void {
+  store<u64>(iotlb, load<u64>(iotlb, IOTLB_SIZES) | ((<u64>1) << <u64>shift), IOTLB_SIZES);
 }
 
 /** What an entry says of an address in its page. */

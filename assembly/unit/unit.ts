@@ -5,7 +5,24 @@
  * where a source is new. A translation comes from the IOTLB as long as it is there; otherwise the tables are walked.
  */
 import { dispatch } from "../format/formats";
-import { iotlbDrop, iotlbFill, iotlbFind, iotlbGrants, iotlbInit, iotlbInvalidate, iotlbIsClean, iotlbPhysical, iotlbRelease, iotlbShift, iotlbValue } from "../cache/iotlb";
+import {
+  iotlbDrop,
+  iotlbFind,
+  iotlbGrants,
+  iotlbHasOnly,
+  iotlbHolds,
+  iotlbInit,
+  iotlbInvalidate,
+  iotlbIsClean,
+  iotlbKey,
+  iotlbNoteSize,
+  iotlbPhysical,
+  iotlbPlace,
+  iotlbRelease,
+  iotlbShift,
+  iotlbValue,
+  iotlbWrite,
+} from "../cache/iotlb";
 import {
   ACCESS_EXECUTE,
   ACCESS_PRIVILEGED,
@@ -35,16 +52,10 @@ import {
   REGIME_REFUSES_EXECUTE,
   REGIME_REFUSES_INTERRUPT_RANGE,
   REGIME_REFUSES_PRIVILEGED,
-  REGIME_SHORTCUTS,
   REGIME_TABLE,
   REGIME_TAG,
-  TABLE_FLAGS,
   TABLE_FORMAT,
-  TABLE_INPUT_LAST,
-  TABLE_LEVELS,
-  TABLE_RESERVED_LEAF,
   TABLE_RESERVED_TABLE,
-  TABLE_ROOT,
   TABLE_SECOND_STAGE,
   UNIT_BATCH_ACCESS,
   UNIT_BATCH_ACCESSES,
@@ -84,14 +95,27 @@ import {
   WALK_SIZE_SHIFT,
 } from "../layout";
 import { hashErase, hashFind, hashHas, hashInit, hashInsert, hashRelease, hashReserve, hashSetValue, hashValue } from "../memory/hash";
-import { arenaBytes, arenaStart, heapAllocate, heapFree } from "../memory/heap";
+import { heapAllocate, heapFree } from "../memory/heap";
 import { arenaBase } from "../memory/physical";
-import { count, entryOffset, inRange, isTable, levelShift, tableForget } from "../table/table";
-import { statusWord, walkClean, walkGrants, walkLogged, walkPrecisely } from "../table/walk";
-
-/** Requests to and translations into this range are interrupt messages (VT-d section 3.14). */
-const INTERRUPT_FIRST: u64 = 0xfee0_0000;
-const INTERRUPT_SPAN: u64 = 0x10_0000;
+import { count, tableForget } from "../table/table";
+import { INTERRUPT_FIRST, INTERRUPT_SPAN, statusWord, walkClean, walkGrants, walkPrecisely } from "../table/walk";
+import {
+  SHORTCUT_ACCESS,
+  SHORTCUT_OWNER,
+  SHORTCUT_REFUSED_SPAN,
+  SHORTCUT_STATUS,
+  SHORTCUT_TAG,
+  SHORTCUT_TO_VALUE,
+  shortcutAt,
+  shortcutExpects,
+  shortcutHolds,
+  shortcutKind,
+  shortcutLeaf,
+  shortcutMake,
+  shortcutsForget,
+  shortcutsReserve,
+  shortcutsToLarger,
+} from "./shortcuts";
 
 // ---- Units and regimes ---------------------------------------------------------------------------------------------
 
@@ -298,8 +322,8 @@ function translateSlowly(unit: usize, regime: usize, iova: u64, requested: u32, 
   const tag = load<u64>(regime, REGIME_TAG);
   count(unit, UNIT_IOTLB_LOOKUPS, 1);
   const entries = <usize>load<u32>(iotlb, IOTLB_ENTRIES);
-  const sets = load<u32>(iotlb, IOTLB_SETS);
-  const entry = iotlbFind(iotlb, entries, sets, iova, tag);
+  const lastSet = load<u32>(iotlb, IOTLB_SETS) - 1;
+  const entry = iotlbFind(iotlb, entries, lastSet, iova, tag);
   if (entry) {
     if (access & <u32>ACCESS_WRITE && iotlbIsClean(entry)) {
       // The walk that sets the dirty flag fills the entry anew.
@@ -324,119 +348,98 @@ function translateSlowly(unit: usize, regime: usize, iova: u64, requested: u32, 
   if (physical - INTERRUPT_FIRST < refusedSpan) return UNIT_INTERRUPT_RANGE;
   const shift = (status >> <u32>WALK_SIZE_SHIFT) & 0x3f;
   const value = iotlbValue(physical, shift, lastGrants, walkClean);
-  iotlbFill(iotlb, entries, sets, iova, tag, load<u64>(regime, REGIME_OWNER), value, shift);
+  const place = iotlbPlace(entries, lastSet, iova, shift, tag);
+  iotlbWrite(place, iotlbKey(iova, shift), tag, value, load<u64>(regime, REGIME_OWNER));
+  iotlbNoteSize(iotlb, shift);
   return status;
 }
+
+// ---- Batches -------------------------------------------------------------------------------------------------------
 
 /** Why `translateRun` returned, besides UNIT_*: the next request goes through tables of `nextFormat`. */
 const ANOTHER_FORMAT: i32 = 3;
 let nextFormat: u32 = 0;
+/** What else `prepareSlowly` says: the request has a shortcut now, or it is not an ordinary one. */
+const PREPARED: i32 = 4;
+const BY_ITSELF: i32 = 5;
 
-/**
- * Where recent walks found their leaves' tables, kept in the regime for the length of one call: nothing but the walks' own
- * accessed and dirty flags changes memory meanwhile, so that this saves time and changes no answer and no counter. One
- * slot is one cache line of the processor, with all that the rest of a translation needs.
- */
-const SHORTCUT_BYTES: usize = 64;
-const SHORTCUTS: u32 = 16;
-/** u64: the region that a last table would cover, << 4 | the kind of access that was asked for. */
-const SHORTCUT_REGION: usize = 0;
-/** u32: the call; linear address of the leaf's table. */
-const SHORTCUT_CALL: usize = 8;
-const SHORTCUT_TABLE: usize = 12;
-/** u64: rights accumulated above; bits that the leaf must have, and bits that are looked at. */
-const SHORTCUT_RIGHTS: usize = 16;
-const SHORTCUT_REQUIRED: usize = 24;
-const SHORTCUT_MASK: usize = 32;
-/** u32: the table's flags; the status word of a walk that ends well. */
-const SHORTCUT_FLAGS: usize = 40;
-const SHORTCUT_STATUS: usize = 44;
-/** u32: log2 of the size of the leaf; the kind of access in force. */
-const SHORTCUT_SHIFT: usize = 48;
-const SHORTCUT_ACCESS: usize = 52;
-let call: u32 = 0;
+/** How many requests are looked at together, and how many after one that had to be made by itself. */
+const TOGETHER: u32 = 64;
+const TOGETHER_AFTER_ONE: u32 = 4;
+/** What is known of each: { u64 its leaf, u32 its shortcut }. */
+const ROW_BYTES: usize = 16;
+const ROW_SHORTCUT: usize = 8;
+const rows = memory.data(64 * 16, 16);
 
-/** Fills a slot, if the walk to the leaf's table is one that cannot fail. */
-function findTable<F>(regime: usize, iova: u64, requested: u32, shortcut: usize): bool {
-  const f = changetype<F>(0);
-  const access = (requested & ~load<u32>(regime, REGIME_ACCESS_CLEAR)) | load<u32>(regime, REGIME_ACCESS_SET);
-  if (!((load<u32>(regime, REGIME_ORDINARY) >> access) & 1) || walkLogged()) return false;
-  const table = <usize>load<u32>(regime, REGIME_TABLE);
-  const pattern = regime + REGIME_PATTERNS + <usize>access * <usize>PATTERN_BYTES;
-  const mask = load<u64>(pattern, PATTERN_TABLE_MASK);
-  const expected = load<u64>(pattern, PATTERN_TABLE_EXPECTED);
-  const levels = load<u32>(table, TABLE_LEVELS);
-  const pages = <u64>arenaBytes >> 12;
-  let offset = load<u64>(table, TABLE_ROOT) - arenaBase;
-  let rights = f.initialRights(table);
-  let level = levels;
-  if (!inRange<F>(iova, load<u64>(table, TABLE_INPUT_LAST))) return false;
-  while (true) {
-    if (!isTable(offset, pages)) return false;
-    const entry = load<u64>(arenaStart + <usize>offset + entryOffset<F>(iova, level));
-    if (f.isLeaf(entry, level)) break;
-    rights = f.combine(rights, entry, level);
-    offset = (entry & mask) - expected;
-    level--;
-  }
-  const required = load<u64>(pattern, PATTERN_LEAF_REQUIRED) | (level == 1 ? f.requiredInPage() : 0);
-  const reserved = load<u64>(table + (<usize>level << 3), TABLE_RESERVED_LEAF);
-  const shift = <u32>levelShift<F>(level);
-  store<u64>(shortcut, regionKey<F>(iova, requested), SHORTCUT_REGION);
-  store<u32>(shortcut, call, SHORTCUT_CALL);
-  store<u32>(shortcut, <u32>(arenaStart + <usize>offset), SHORTCUT_TABLE);
-  store<u64>(shortcut, rights, SHORTCUT_RIGHTS);
-  store<u64>(shortcut, required, SHORTCUT_REQUIRED);
-  store<u64>(shortcut, required | reserved | load<u64>(pattern, PATTERN_LEAF_DENIED), SHORTCUT_MASK);
-  store<u32>(shortcut, load<u32>(table, TABLE_FLAGS), SHORTCUT_FLAGS);
-  store<u32>(shortcut, statusWord(WALK_OK, level, levels - level + 1, shift), SHORTCUT_STATUS);
-  store<u32>(shortcut, shift, SHORTCUT_SHIFT);
-  store<u32>(shortcut, access, SHORTCUT_ACCESS);
-  return true;
+/** Which leaves the passes over a batch meet, decided at compile time: pages of the smallest size alone, or any. */
+@unmanaged
+class Pages {
+  // @ts-ignore: decorator
+  @inline only(): bool { return true; }
+}
+@unmanaged
+class AnySize {
+  // @ts-ignore: decorator
+  @inline only(): bool { return false; }
 }
 
 // @ts-ignore: decorator
 @inline
-function regionKey<F>(iova: u64, requested: u32): u64 {
-  const f = changetype<F>(0);
-  return ((iova >> <u64>(f.granuleShift() + f.indexBits())) << 4) | <u64>requested;
+function accessAt(batch: usize, i: u32): u32 {
+  const accesses = <usize>load<u32>(batch, UNIT_BATCH_ACCESSES);
+  return accesses ? <u32>load<u8>(accesses + i) : load<u32>(batch, UNIT_BATCH_ACCESS);
 }
 
-/** How many requests are looked at together, and what is known of each: its regime, its slot, its IOTLB value. */
-const TOGETHER: u32 = 64;
-const regimes = memory.data(64 * 4, 16);
-const slots = memory.data(64 * 4, 16);
-const values = memory.data(64 * 8, 16);
+// @ts-ignore: decorator
+@inline
+function sourceAt(batch: usize, i: u32): u32 {
+  return load<u32>(<usize>load<u32>(batch, UNIT_BATCH_SOURCES) + (<usize>i << 2));
+}
+
+// @ts-ignore: decorator
+@inline
+function pasidAt(batch: usize, i: u32): u32 {
+  const pasids = <usize>load<u32>(batch, UNIT_BATCH_PASIDS);
+  return pasids ? load<u32>(pasids + (<usize>i << 2)) : <u32>NO_PASID;
+}
+
+// @ts-ignore: decorator
+@inline
+function iovaAt(batch: usize, i: u32): u64 {
+  return load<u64>(<usize>load<u32>(batch, UNIT_BATCH_IOVA) + (<usize>i << 3));
+}
 
 /**
- * `unitTranslate` for as long as requests go through tables of this format. Three passes over some requests at a time:
- * where their leaves' tables are, what the leaves say, and then in order what the IOTLB knows better. The first request
- * that is not an ordinary one ends them and is made by itself.
+ * `unitTranslate` for as long as requests go through tables of this format. Two passes over some requests at a time: what
+ * their leaves are, and then in order what the IOTLB knows better. The first request that is not an ordinary one ends them
+ * and is made by itself.
  */
 function translateRun<F>(unit: usize, batch: usize, format: u32): i32 {
   const total = load<u32>(batch, UNIT_BATCH_COUNT);
-  const accesses = <usize>load<u32>(batch, UNIT_BATCH_ACCESSES);
-  const iovas = <usize>load<u32>(batch, UNIT_BATCH_IOVA);
-  const statuses = <usize>load<u32>(batch, UNIT_BATCH_STATUS);
-  const results = <usize>load<u32>(batch, UNIT_BATCH_PHYSICAL);
   const first = load<u32>(batch, UNIT_BATCH_NEXT);
+  let together = TOGETHER;
   let i = first;
   let why: i32 = UNIT_DONE;
   while (i < total && why == UNIT_DONE) {
-    const wanted = min<u32>(TOGETHER, total - i);
-    let n = wanted;
-    why = findTables<F>(unit, batch, i, n, format);
-    n = found;
-    n = readLeaves<F>(iovas + (<usize>i << 3), results + (<usize>i << 3), statuses + (<usize>i << 2), n);
-    n = lookUpTogether(unit, iovas + (<usize>i << 3), results + (<usize>i << 3), statuses + (<usize>i << 2), n);
-    i += n;
-    if (n == wanted || (n == found && why != UNIT_DONE)) continue;
+    const wanted = min<u32>(together, total - i);
+    shortcutsReserve(wanted);
+    let n: u32 = 0;
+    while (true) {
+      n = shortcutsToLarger() ? readLeaves<F, AnySize>(batch, format, i, n, wanted) : readLeaves<F, Pages>(batch, format, i, n, wanted);
+      if (n == wanted) break;
+      why = prepareSlowly<F>(unit, batch, format, i + n);
+      if (why != PREPARED) break;
+      why = UNIT_DONE;
+    }
+    const pages = !shortcutsToLarger() && iotlbHasOnly(unit + UNIT_IOTLB, changetype<F>(0).granuleShift());
+    const done = pages ? settle<F, Pages>(unit, batch, i, n) : settle<F, AnySize>(unit, batch, i, n);
+    i += done;
+    together = TOGETHER;
+    if (done == n && why != BY_ITSELF) continue;
+    // What was prepared beyond this request is prepared again.
+    if (done < n) together = TOGETHER_AFTER_ONE;
     why = UNIT_DONE;
-    const requested = accesses ? <u32>load<u8>(accesses + i) : load<u32>(batch, UNIT_BATCH_ACCESS);
-    const regime = <usize>load<u32>(regimes + (<usize>n << 2));
-    const status = translateSlowly(unit, regime, load<u64>(iovas + (<usize>i << 3)), requested, results + (<usize>i << 3));
-    store<u32>(statuses + (<usize>i << 2), status);
-    if (status & <u32>WALK_OUTCOME_MASK) noteFault(batch, i);
+    translateOneSlowly(unit, batch, i);
     i++;
   }
   store<u32>(batch, i, UNIT_BATCH_NEXT);
@@ -444,119 +447,161 @@ function translateRun<F>(unit: usize, batch: usize, format: u32): i32 {
   return why;
 }
 
-/** How many requests `findTables` found a slot for; one more has its regime in `regimes`, unless there is a reason. */
-let found: u32 = 0;
-
-/** First pass. Returns why the request after the found ones needs somebody else, or UNIT_DONE. */
-function findTables<F>(unit: usize, batch: usize, from: u32, n: u32, format: u32): i32 {
-  const uniform = load<u32>(batch, UNIT_BATCH_ACCESS);
-  const accesses = <usize>load<u32>(batch, UNIT_BATCH_ACCESSES);
-  const pasids = <usize>load<u32>(batch, UNIT_BATCH_PASIDS);
-  const iovas = <usize>load<u32>(batch, UNIT_BATCH_IOVA) + (<usize>from << 3);
-  const sources = <usize>load<u32>(batch, UNIT_BATCH_SOURCES) + (<usize>from << 2);
-  const buses = <usize>load<u32>(unit, UNIT_SOURCES);
-  const interceptFirst = load<u64>(unit, UNIT_INTERCEPT_FIRST);
-  const intercepted = load<u64>(unit, UNIT_INTERCEPT_LAST) - interceptFirst + 1;
-  const now = call;
-  for (let j: u32 = 0; j < n; j++) {
-    found = j;
-    const iova = load<u64>(iovas + (<usize>j << 3));
-    const source = load<u32>(sources + (<usize>j << 2));
-    let regime: usize = 0;
-    if (!pasids && source < DIRECT_SOURCES) {
-      if (iova - interceptFirst < intercepted) return UNIT_INTERCEPTED;
-      const functions = <usize>load<u32>(buses + (<usize>(source >> 8) << 2));
-      if (functions) regime = <usize>load<u32>(functions + (<usize>(source & 0xff) << 2));
-    } else {
-      const pasid = pasids ? load<u32>(pasids + (<usize>(from + j) << 2)) : <u32>NO_PASID;
-      if (pasid == <u32>NO_PASID && iova - interceptFirst < intercepted) return UNIT_INTERCEPTED;
-      regime = regimeOf(unit, source, pasid);
-    }
-    if (!regime) return UNIT_MISSING;
-    const requested = accesses ? <u32>load<u8>(accesses + from + j) : uniform;
-    const key = regionKey<F>(iova, requested);
-    const slot = regime + REGIME_SHORTCUTS + <usize>(<u32>(key >> 4) & (SHORTCUTS - 1)) * SHORTCUT_BYTES;
-    store<u32>(regimes + (<usize>j << 2), <u32>regime);
-    store<u32>(slots + (<usize>j << 2), <u32>slot);
-    if (load<u64>(slot, SHORTCUT_REGION) == key && load<u32>(slot, SHORTCUT_CALL) == now) continue;
-    if (load<u32>(regime, REGIME_TABLE) && load<u32>(regime, REGIME_FORMAT) != format) {
-      nextFormat = load<u32>(regime, REGIME_FORMAT);
-      return ANOTHER_FORMAT;
-    }
-    if (!findTable<F>(regime, iova, requested, slot)) return UNIT_DONE;
-  }
-  found = n;
-  return UNIT_DONE;
-}
-
-/** Second pass: what walks find, and the IOTLB value of each. Returns how many of `n` are translations. */
-function readLeaves<F>(iovas: usize, results: usize, statuses: usize, n: u32): u32 {
+/** Makes a shortcut for a request that has none, or says what else is to be done with it. */
+function prepareSlowly<F>(unit: usize, batch: usize, format: u32, i: u32): i32 {
   const f = changetype<F>(0);
-  const indexMask = ((<usize>1 << f.indexBits()) - 1) << 3;
-  for (let j: u32 = 0; j < n; j++) {
-    const iova = load<u64>(iovas + (<usize>j << 3));
-    const slot = <usize>load<u32>(slots + (<usize>j << 2));
-    const shift = load<u32>(slot, SHORTCUT_SHIFT);
-    const low = ((<u64>1) << <u64>shift) - 1;
-    const leaf = load<u64>(<usize>load<u32>(slot, SHORTCUT_TABLE) + (<usize>(iova >> <u64>(shift - 3)) & indexMask));
-    if ((leaf & load<u64>(slot, SHORTCUT_MASK)) != load<u64>(slot, SHORTCUT_REQUIRED)) return j;
-    const rights = f.combine(load<u64>(slot, SHORTCUT_RIGHTS), leaf, 1);
-    const clean = f.touchLeaf(load<u32>(slot, SHORTCUT_FLAGS), leaf, ACCESS_WRITE) != leaf;
-    const page = f.tableAddress(leaf) & ~low;
-    store<u64>(results + (<usize>j << 3), page | (iova & low));
-    store<u32>(statuses + (<usize>j << 2), load<u32>(slot, SHORTCUT_STATUS));
-    store<u64>(values + (<usize>j << 3), iotlbValue(page, shift, f.grants(rights, leaf), clean));
+  const iova = iovaAt(batch, i);
+  const source = sourceAt(batch, i);
+  const pasid = pasidAt(batch, i);
+  // Shortcuts are for whole regions, and what is intercepted may be a part of one.
+  let near = false;
+  if (pasid == <u32>NO_PASID) {
+    const first = load<u64>(unit, UNIT_INTERCEPT_FIRST);
+    const span = load<u64>(unit, UNIT_INTERCEPT_LAST) - first + 1;
+    if (iova - first < span) return UNIT_INTERCEPTED;
+    const inRegion = ((<u64>1) << <u64>(f.granuleShift() + f.indexBits())) - 1;
+    near = span != 0 && (first - (iova & ~inRegion) <= inRegion || (iova & ~inRegion) - first < span);
   }
-  return n;
+  const regime = regimeOf(unit, source, pasid);
+  if (!regime) return UNIT_MISSING;
+  if (load<u32>(regime, REGIME_TABLE) && load<u32>(regime, REGIME_FORMAT) != format) {
+    nextFormat = load<u32>(regime, REGIME_FORMAT);
+    return ANOTHER_FORMAT;
+  }
+  if (near) return BY_ITSELF;
+  return shortcutMake<F>(regime, iova, sourceKey(source, pasid), accessAt(batch, i)) ? PREPARED : BY_ITSELF;
 }
 
-/** Third pass, in order: the IOTLB's word counts, and what it does not know it keeps. Returns how many of `n` are done. */
-function lookUpTogether(unit: usize, iovas: usize, results: usize, statuses: usize, n: u32): u32 {
-  const iotlb = unit + UNIT_IOTLB;
-  const entries = <usize>load<u32>(iotlb, IOTLB_ENTRIES);
-  const sets = load<u32>(iotlb, IOTLB_SETS);
-  let hits: u32 = 0;
-  let reads: u64 = 0;
-  let j: u32 = 0;
-  for (; j < n; j++) {
-    const iova = load<u64>(iovas + (<usize>j << 3));
-    const regime = <usize>load<u32>(regimes + (<usize>j << 2));
-    const tag = load<u64>(regime, REGIME_TAG);
-    const refusedSpan = load<u64>(regime, REGIME_REFUSED_SPAN);
-    const entry = iotlbFind(iotlb, entries, sets, iova, tag);
-    if (entry) {
-      const physical = iotlbPhysical(entry, iova);
-      const access = load<u32>(<usize>load<u32>(slots + (<usize>j << 2)), SHORTCUT_ACCESS);
-      const need = needed(access);
-      if (
-        (iotlbGrants(entry) & need) != need ||
-        (access & <u32>ACCESS_WRITE && iotlbIsClean(entry)) ||
-        physical - INTERRUPT_FIRST < refusedSpan
-      ) {
-        break;
-      }
-      hits++;
-      store<u64>(results + (<usize>j << 3), physical);
-      store<u32>(statuses + (<usize>j << 2), statusWord(WALK_OK, 0, 0, iotlbShift(entry)));
-    } else {
-      if (load<u64>(results + (<usize>j << 3)) - INTERRUPT_FIRST < refusedSpan) break;
-      const status = load<u32>(statuses + (<usize>j << 2));
-      const value = load<u64>(values + (<usize>j << 3));
-      const owner = load<u64>(regime, REGIME_OWNER);
-      iotlbFill(iotlb, entries, sets, iova, tag, owner, value, (status >> <u32>WALK_SIZE_SHIFT) & 0x3f);
-      reads += <u64>(status >> <u32>WALK_READS_SHIFT);
-    }
-  }
-  count(unit, UNIT_IOTLB_LOOKUPS, <u64>j);
-  count(unit, UNIT_IOTLB_HITS, <u64>hits);
-  count(unit, UNIT_ENTRIES_READ, reads);
-  return j;
+/** A request whose regime is known, made by itself. */
+function translateOneSlowly(unit: usize, batch: usize, i: u32): void {
+  const regime = regimeOf(unit, sourceAt(batch, i), pasidAt(batch, i));
+  const result = <usize>load<u32>(batch, UNIT_BATCH_PHYSICAL) + (<usize>i << 3);
+  const status = translateSlowly(unit, regime, iovaAt(batch, i), accessAt(batch, i), result);
+  store<u32>(<usize>load<u32>(batch, UNIT_BATCH_STATUS) + (<usize>i << 2), status);
+  if (status & <u32>WALK_OUTCOME_MASK) noteFault(batch, i);
 }
 
 function noteFault(batch: usize, index: u32): void {
   const faults = load<u32>(batch, UNIT_BATCH_FAULT_COUNT);
   store<u32>(<usize>load<u32>(batch, UNIT_BATCH_FAULTS) + (<usize>faults << 2), index);
   store<u32>(batch, faults + 1, UNIT_BATCH_FAULT_COUNT);
+}
+
+/**
+ * First pass, over the `n` requests at `from` beginning with the `j`-th. Returns which is the first without a shortcut, or
+ * `n`.
+ */
+function readLeaves<F, S>(batch: usize, format: u32, from: u32, j: u32, n: u32): u32 {
+  const accesses = <usize>load<u32>(batch, UNIT_BATCH_ACCESSES);
+  const pasids = <usize>load<u32>(batch, UNIT_BATCH_PASIDS);
+  const kind = shortcutKind(format, accesses ? 0 : load<u32>(batch, UNIT_BATCH_ACCESS));
+  let row = rows + <usize>j * ROW_BYTES;
+  const end = rows + <usize>n * ROW_BYTES;
+  let i = from + j;
+  if (accesses || pasids) {
+    for (; row < end; row += ROW_BYTES) {
+      const source = sourceKey(sourceAt(batch, i), pasidAt(batch, i));
+      if (!readLeaf<F, S>(row, iovaAt(batch, i), source, shortcutKind(format, accessAt(batch, i)))) break;
+      i++;
+    }
+  } else {
+    let iovas = <usize>load<u32>(batch, UNIT_BATCH_IOVA) + (<usize>i << 3);
+    let sources = <usize>load<u32>(batch, UNIT_BATCH_SOURCES) + (<usize>i << 2);
+    // Two in turn, for half the loop's overhead.
+    while (row < end) {
+      if (!readLeaf<F, S>(row, load<u64>(iovas), <u64>load<u32>(sources), kind)) break;
+      row += ROW_BYTES;
+      if (row == end) break;
+      if (!readLeaf<F, S>(row, load<u64>(iovas, 8), <u64>load<u32>(sources, 4), kind)) break;
+      row += ROW_BYTES;
+      iovas += 16;
+      sources += 8;
+    }
+  }
+  return <u32>((row - rows) / ROW_BYTES);
+}
+
+// @ts-ignore: decorator
+@inline
+function readLeaf<F, S>(row: usize, iova: u64, source: u64, kind: u64): bool {
+  const shortcut = shortcutAt<F>(iova, source);
+  if (!shortcutHolds<F>(shortcut, iova, source, kind)) return false;
+  store<u64>(row, shortcutLeaf<F>(shortcut, iova, changetype<S>(0).only()));
+  store<u32>(row, <u32>shortcut, ROW_SHORTCUT);
+  return true;
+}
+
+/** Second pass, in order, over the `n` requests at `from`. Returns how many of them are done. */
+function settle<F, S>(unit: usize, batch: usize, from: u32, n: u32): u32 {
+  const iotlb = unit + UNIT_IOTLB;
+  const entries = <usize>load<u32>(iotlb, IOTLB_ENTRIES);
+  const lastSet = load<u32>(iotlb, IOTLB_SETS) - 1;
+  let iovas = <usize>load<u32>(batch, UNIT_BATCH_IOVA) + (<usize>from << 3);
+  let results = <usize>load<u32>(batch, UNIT_BATCH_PHYSICAL) + (<usize>from << 3);
+  let statuses = <usize>load<u32>(batch, UNIT_BATCH_STATUS) + (<usize>from << 2);
+  let row = rows;
+  const end = rows + <usize>n * ROW_BYTES;
+  let sum: u64 = 0;
+  while (row < end) {
+    const one = settleOne<F, S>(unit, entries, lastSet, row, load<u64>(iovas), results, statuses);
+    if (one == NOT_SETTLED) break;
+    sum += <u64>one;
+    row += ROW_BYTES;
+    if (row == end) break;
+    const other = settleOne<F, S>(unit, entries, lastSet, row, load<u64>(iovas, 8), results + 8, statuses + 4);
+    if (other == NOT_SETTLED) break;
+    sum += <u64>other;
+    row += ROW_BYTES;
+    iovas += 16;
+    results += 16;
+    statuses += 8;
+  }
+  const done = <u32>((row - rows) / ROW_BYTES);
+  count(unit, UNIT_IOTLB_LOOKUPS, <u64>done);
+  // The lower fields of so few status words do not carry into the uppermost one.
+  count(unit, UNIT_ENTRIES_READ, sum >> <u64>WALK_READS_SHIFT);
+  return done;
+}
+
+const NOT_SETTLED: u32 = 0xffffffff;
+
+/** Stores the result and the status word of one request, and returns the latter; or NOT_SETTLED, and nothing happened. */
+// @ts-ignore: decorator
+@inline
+function settleOne<F, S>(unit: usize, entries: usize, lastSet: u32, row: usize, iova: u64, result: usize, status: usize): u32 {
+  const iotlb = unit + UNIT_IOTLB;
+  const pages = changetype<S>(0).only();
+  const leaf = load<u64>(row);
+  const shortcut = <usize>load<u32>(row, ROW_SHORTCUT);
+  if (!shortcutExpects<F>(shortcut, leaf)) return NOT_SETTLED;
+  const word = load<u32>(shortcut, SHORTCUT_STATUS);
+  const shift: u32 = pages ? changetype<F>(0).granuleShift() : (word >> <u32>WALK_SIZE_SHIFT) & 0x3f;
+  const tag = load<u64>(shortcut, SHORTCUT_TAG);
+  const refusedSpan = <u64>load<u32>(shortcut, SHORTCUT_REFUSED_SPAN);
+  const key = iotlbKey(iova, shift);
+  const place = iotlbPlace(entries, lastSet, iova, shift, tag);
+  let entry = place;
+  if (pages ? iotlbHolds(place, key, tag) : (entry = iotlbFind(iotlb, entries, lastSet, iova, tag)) != 0) {
+    const access = load<u32>(shortcut, SHORTCUT_ACCESS);
+    const need = needed(access);
+    const physical = iotlbPhysical(entry, iova);
+    if ((iotlbGrants(entry) & need) != need) return NOT_SETTLED;
+    if (access & <u32>ACCESS_WRITE && iotlbIsClean(entry)) return NOT_SETTLED;
+    if (physical - INTERRUPT_FIRST < refusedSpan) return NOT_SETTLED;
+    const found = statusWord(WALK_OK, 0, 0, iotlbShift(entry));
+    count(unit, UNIT_IOTLB_HITS, 1);
+    store<u64>(result, physical);
+    store<u32>(status, found);
+    return found;
+  }
+  const value = leaf ^ load<u64>(shortcut, SHORTCUT_TO_VALUE);
+  const low = ((<u64>1) << <u64>shift) - 1;
+  const physical = (value & ~low) | (iova & low);
+  iotlbWrite(place, key, tag, value, load<u64>(shortcut, SHORTCUT_OWNER));
+  if (!pages) iotlbNoteSize(iotlb, shift);
+  store<u64>(result, physical);
+  store<u32>(status, word);
+  return word;
 }
 
 @unmanaged
@@ -571,7 +616,7 @@ class TranslateRun {
  */
 export function unitTranslate(unit: usize, batch: usize): i32 {
   let why = ANOTHER_FORMAT;
-  call++;
+  shortcutsForget();
   while (why == ANOTHER_FORMAT) why = dispatch<TranslateRun>(nextFormat, unit, batch, <usize>nextFormat, 0);
   return why;
 }
