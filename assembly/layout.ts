@@ -455,11 +455,14 @@ export const SPACE_LOWEST = 32;
 export const SPACE_HIGHEST = 40;
 /** u32. */
 export const SPACE_GRANULE_SHIFT = 48;
-/** u32: holes in the tree. */
-export const SPACE_HOLES = 52;
-/** u32: root node of the tree of holes and its height (1: the root is a leaf). */
-export const SPACE_ROOT = 60;
+/** u32: the first index by residue (assembly/iova/residues.ts), or 0. */
+export const SPACE_RESIDUES = 52;
+/** u32: tree nodes this instance had looked at, modulo 2^32, after the last allocation or free in this space. */
+export const SPACE_VISITS = 56;
+/** The tree of holes (assembly/iova/tree.ts): u32 root, height (1: the root is a leaf), holes. */
+export const SPACE_TREE = 60;
 export const SPACE_HEIGHT = 64;
+export const SPACE_HOLES = 68;
 /** The map of live ranges (assembly/memory/hash.ts), whose third u32 is their number. */
 export const SPACE_LIVE_RANGES = 96;
 export const SPACE_RANGES = 104;

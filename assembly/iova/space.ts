@@ -5,7 +5,7 @@
  * that direction. Allocating, freeing and reserving cost a search of the tree, logarithmic in the number of holes. What
  * could make a search long is a crowd of holes that are long enough but lie askew for the congruence; after
  * ASKEW_LIMIT of those the search goes to the first hole so long that it fits whatever its alignment, and only when
- * there is none, so that the alternative is to fail, looks at the rest.
+ * there is none, so that the alternative is to fail, asks the index of residues (residues.ts) for the first fit.
  */
 import {
   DIRECTION_BOTTOM_UP,
@@ -34,8 +34,10 @@ import {
   SPACE_RESERVED,
   SPACE_RESERVED_CAPACITY,
   SPACE_RESERVED_COUNT,
+  SPACE_RESIDUES,
   SPACE_RESULT,
-  SPACE_ROOT,
+  SPACE_TREE,
+  SPACE_VISITS,
   STATUS_INPUT_RANGE,
   STATUS_INVALID,
   STATUS_MEMORY_EXHAUSTED,
@@ -56,11 +58,12 @@ import {
   hashValue,
 } from "../memory/hash";
 import { heapAllocate, heapDouble, heapFree } from "../memory/heap";
+import { Fit, setRequest, wantLength, wantMask, windowEnd, windowFirst } from "./request";
+import { residueFind, residueIndex, residuesRelease, residuesSet } from "./residues";
+import { Downwards, NO_ROOM, NONE, outOfPatience, search, Upwards } from "./search";
 import {
-  FANOUT,
   nodeChild,
   nodeCount,
-  nodeFitting,
   nodeKey,
   nodeValue,
   pathIndex,
@@ -73,6 +76,9 @@ import {
   treeRemove,
   treeReplace,
   treeReserve,
+  treeRoot,
+  treeValueAt,
+  visits,
 } from "./tree";
 
 /** Holes that are long enough but askew which one search looks at before it settles for a longer one. */
@@ -102,14 +108,16 @@ export function spaceCreate(granuleShift: u32, first: u64, last: u64): usize {
   store<u64>(space, begin, SPACE_FIRST);
   store<u64>(space, end, SPACE_END);
   store<u64>(space, end - begin, SPACE_FREE);
-  if (!hashInit(liveRanges(space)) || !treeInit(space) || !treeReserve(space)) return 0;
-  treeFind(space, begin);
-  treeInsertAfterPath(space, begin, end - begin);
+  const holes = space + SPACE_TREE;
+  if (!hashInit(liveRanges(space)) || !treeInit(holes) || !treeReserve(holes)) return 0;
+  treeFind(holes, begin);
+  treeInsertAfterPath(holes, begin, end - begin);
   return space;
 }
 
 export function spaceRelease(space: usize): void {
-  treeRelease(space);
+  residuesRelease(space);
+  treeRelease(space + SPACE_TREE);
   hashRelease(liveRanges(space));
   const reserved = <usize>load<u32>(space, SPACE_RESERVED);
   heapFree(reserved, <usize>load<u32>(space, SPACE_RESERVED_CAPACITY) << 4);
@@ -118,10 +126,18 @@ export function spaceRelease(space: usize): void {
 
 // ---- Carving and giving back ------------------------------------------------------------------------------------
 
+/** Tells the indexes of residues, where there are any, that the hole at `first` is now `length` long (0: no more). */
+// @ts-ignore: decorator
+@inline
+function holeChanged(space: usize, first: u64, length: u64): void {
+  if (load<u32>(space, SPACE_RESIDUES)) residuesSet(space, first, length);
+}
+
 /** Takes [start, start + n) out of the hole that the path leads to. `treeReserve` came before. */
 // @ts-ignore: decorator
 @inline
 function carve(space: usize, start: u64, n: u64): void {
+  const holes = space + SPACE_TREE;
   const depth = load<u32>(space, SPACE_HEIGHT) - 1;
   const node = pathNode(depth);
   const index = pathIndex(depth);
@@ -130,13 +146,15 @@ function carve(space: usize, start: u64, n: u64): void {
   const below = start - first;
   const above = end - (start + n);
   if (below) {
-    treeReplace(space, first, below);
-    if (above) treeInsertAfterPath(space, start + n, above);
+    treeReplace(holes, first, below);
+    if (above) treeInsertAfterPath(holes, start + n, above);
   } else if (above) {
-    treeReplace(space, start + n, above);
+    treeReplace(holes, start + n, above);
   } else {
-    treeRemove(space);
+    treeRemove(holes);
   }
+  holeChanged(space, first, below);
+  if (above) holeChanged(space, start + n, above);
   store<u64>(space, load<u64>(space, SPACE_FREE) - n, SPACE_FREE);
 }
 
@@ -162,110 +180,49 @@ function addLive(space: usize, start: u64, n: u64): void {
 
 // ---- Searching ---------------------------------------------------------------------------------------------------
 
-/** The request, in granules, while a search runs. */
-let wantLength: u64 = 0;
-let wantMask: u64 = 0;
-let wantResidue: u64 = 0;
-let windowFirst: u64 = 0;
-let windowEnd: u64 = 0;
-
-const NO_FIT: u64 = u64.MAX_VALUE;
-
-/** Highest start in the hole that satisfies the request, or NO_FIT. */
-// @ts-ignore: decorator
-@inline
-function fitHigh(first: u64, length: u64): u64 {
-  const low = max<u64>(first, windowFirst);
-  const end = min<u64>(first + length, windowEnd);
-  if (end < low || end - low < wantLength) return NO_FIT;
-  const high = end - wantLength;
-  const start = high - ((high - wantResidue) & wantMask);
-  return start >= low && start <= high ? start : NO_FIT;
+/** Sets the path to the last hole that begins at or below `granule`; where the request fits in it, or NONE. */
+function fitAt<D>(space: usize, granule: u64): u64 {
+  if (!treeFind(space + SPACE_TREE, granule)) return NONE;
+  const depth = load<u32>(space, SPACE_HEIGHT) - 1;
+  const hole = nodeKey(pathNode(depth), pathIndex(depth));
+  const length = nodeValue(pathNode(depth), pathIndex(depth));
+  const start = changetype<Fit>(0).choose<D>(hole, length, windowFirst, windowEnd);
+  return start < NO_ROOM ? start : NONE;
 }
 
-/** Lowest start in the hole that satisfies the request, or NO_FIT. */
-// @ts-ignore: decorator
-@inline
-function fitLow(first: u64, length: u64): u64 {
-  const low = max<u64>(first, windowFirst);
-  const end = min<u64>(first + length, windowEnd);
-  if (end < low || end - low < wantLength) return NO_FIT;
-  const start = low + ((wantResidue - low) & wantMask);
-  return start >= low && start <= end - wantLength ? start : NO_FIT;
-}
-
-/** Which way a search runs, decided at compile time. */
-@unmanaged
-class Downwards {
-  // @ts-ignore: decorator
-  @inline down(): bool { return true; }
-}
-@unmanaged
-class Upwards {
-  // @ts-ignore: decorator
-  @inline down(): bool { return false; }
-}
-
-/**
- * First hole in the direction with at least `needed` granules in which the request fits; the path then leads to it and
- * the start is returned. At most `patience` holes may be long enough and yet not fit; NO_FIT then, too.
- */
-function search<D>(space: usize, needed: u64, patience: u32): u64 {
+/** First fit by the index of residues. Those holes that the window may cut are tried one by one. */
+function findAskew<D>(space: usize): u64 {
+  const index = residueIndex(space);
+  // Without memory for an index: hole by hole.
+  if (!index) return search<D, Fit>(space + SPACE_TREE, wantLength, windowFirst, windowEnd, u32.MAX_VALUE);
   const down = changetype<D>(0).down();
-  const height = load<u32>(space, SPACE_HEIGHT);
-  let depth: u32 = 0;
-  let node = <usize>load<u32>(space, SPACE_ROOT);
-  // Downwards the entries below `index` are still to come, upwards those from `index` on.
-  let index: u32 = down ? FANOUT : 0;
-  while (true) {
-    const n = nodeCount(node);
-    let candidates = nodeFitting(node, needed);
-    if (down) {
-      // Whatever is still to come ends where the entry behind it begins.
-      if (index < n && nodeKey(node, index) <= windowFirst) return NO_FIT;
-      candidates &= ((<u32>1) << index) - 1;
-    } else {
-      candidates &= (<u32>-1) << index;
-    }
-    if (!candidates) {
-      if (!depth) return NO_FIT;
-      depth--;
-      node = pathNode(depth);
-      index = pathIndex(depth) + (down ? 0 : 1);
-      continue;
-    }
-    const at: u32 = down ? <u32>31 - clz<u32>(candidates) : ctz<u32>(candidates);
-    if (nodeKey(node, at) >= windowEnd) {
-      if (!down) return NO_FIT;
-      index = at;
-      continue;
-    }
-    if (!down && at + 1 < n && nodeKey(node, at + 1) <= windowFirst) {
-      index = at + 1;
-      continue;
-    }
-    setPath(depth, node, at);
-    if (depth + 1 < height) {
-      node = nodeChild(node, at);
-      depth++;
-      index = down ? FANOUT : 0;
-      continue;
-    }
-    const start = down
-      ? fitHigh(nodeKey(node, at), nodeValue(node, at))
-      : fitLow(nodeKey(node, at), nodeValue(node, at));
-    if (start != NO_FIT) return start;
-    if (!patience--) return NO_FIT;
-    index = down ? at : at + 1;
-  }
-  return NO_FIT;
+  const near = fitAt<D>(space, down ? windowEnd - 1 : windowFirst);
+  if (near != NONE) return near;
+  const depth = load<u32>(space, SPACE_HEIGHT) - 1;
+  const last = treeFind(space + SPACE_TREE, windowEnd - 1) ? nodeKey(pathNode(depth), pathIndex(depth)) : 0;
+  const hole = residueFind<D>(index, windowFirst, last);
+  return fitAt<D>(space, hole != NONE ? hole : down ? windowFirst : last);
 }
 
+/** Start of the first fit, to whose hole the path then leads, or NONE. */
 function findFit<D>(space: usize): u64 {
-  const start = search<D>(space, wantLength, wantMask ? ASKEW_LIMIT : u32.MAX_VALUE);
-  if (start != NO_FIT || !wantMask) return start;
-  const certain = search<D>(space, wantLength + wantMask, u32.MAX_VALUE);
-  return certain != NO_FIT ? certain : search<D>(space, wantLength, u32.MAX_VALUE);
+  const holes = space + SPACE_TREE;
+  const start = search<D, Fit>(holes, wantLength, windowFirst, windowEnd, ASKEW_LIMIT);
+  if (start != NONE || !outOfPatience) return start;
+  const certain = search<D, Fit>(holes, wantLength + wantMask, windowFirst, windowEnd, u32.MAX_VALUE);
+  return certain != NONE ? certain : findAskew<D>(space);
+}
+
+/** Carves out what the request asks for; the start is in SPACE_RESULT. `treeReserve` came before. */
+// @ts-ignore: decorator
+@inline
+function place(space: usize, up: bool): i32 {
+  const start = up ? findFit<Upwards>(space) : findFit<Downwards>(space);
+  if (start == NONE) return STATUS_SPACE_EXHAUSTED;
+  carve(space, start, wantLength);
+  noteTaken(space, start, wantLength);
+  store<u64>(space, start, SPACE_RESULT);
+  return STATUS_OK;
 }
 
 /** Allocates what the request (REQUEST_* of layout.ts) asks for; the start is in SPACE_RESULT, in granules. */
@@ -277,33 +234,31 @@ export function spaceAllocate(space: usize, request: usize): i32 {
   const congruent = load<u64>(request, REQUEST_CONGRUENT);
   if (!length || length & granuleMask) return STATUS_MISALIGNED;
   if (!alignment || alignment & (alignment - 1)) return STATUS_INVALID;
-  if (alignment <= granuleMask + 1) {
-    if (congruent & (alignment - 1)) return STATUS_INVALID;
-    wantMask = 0;
-    wantResidue = 0;
-  } else {
-    if (congruent & granuleMask) return STATUS_INVALID;
-    wantMask = (alignment >> shift) - 1;
-    wantResidue = (congruent >> shift) & wantMask;
-  }
-  wantLength = length >> shift;
+  if (congruent & (min<u64>(alignment, granuleMask + 1) - 1)) return STATUS_INVALID;
+  const mask = alignment <= granuleMask ? 0 : (alignment >> shift) - 1;
   // A window that begins or ends inside a granule: only whole granules count.
   const first = load<u64>(request, REQUEST_FIRST);
   const last = load<u64>(request, REQUEST_LAST);
-  windowFirst = (first >> shift) + (first & granuleMask ? 1 : 0);
-  windowEnd = (last >> shift) + ((last & granuleMask) == granuleMask ? 1 : 0);
-  if (!hashReserve(liveRanges(space), 1) || !treeReserve(space)) return STATUS_MEMORY_EXHAUSTED;
-  const start =
-    load<u32>(request, REQUEST_DIRECTION) == DIRECTION_BOTTOM_UP ? findFit<Upwards>(space) : findFit<Downwards>(space);
-  if (start == NO_FIT) return STATUS_SPACE_EXHAUSTED;
-  carve(space, start, wantLength);
-  addLive(space, start, wantLength);
+  setRequest(
+    length >> shift,
+    mask,
+    (congruent >> shift) & mask,
+    (first >> shift) + (first & granuleMask ? 1 : 0),
+    (last >> shift) + ((last & granuleMask) == granuleMask ? 1 : 0),
+  );
+  const ranges = liveRanges(space);
+  if (!hashReserve(ranges, 1) || !treeReserve(space + SPACE_TREE)) return STATUS_MEMORY_EXHAUSTED;
+  const status = place(space, load<u32>(request, REQUEST_DIRECTION) == DIRECTION_BOTTOM_UP);
+  store<u32>(space, visits, SPACE_VISITS);
+  if (status != STATUS_OK) return status;
+  const start = load<u64>(space, SPACE_RESULT);
+  hashInsert(ranges, hashFind(ranges, start), start, wantLength);
   return STATUS_OK;
 }
 
 /** Sets the path to the hole that holds all of [start, start + n); false when not all of it is free. */
 function findHole(space: usize, start: u64, n: u64): bool {
-  if (!treeFind(space, start)) return false;
+  if (!treeFind(space + SPACE_TREE, start)) return false;
   const depth = load<u32>(space, SPACE_HEIGHT) - 1;
   const first = nodeKey(pathNode(depth), pathIndex(depth));
   const length = nodeValue(pathNode(depth), pathIndex(depth));
@@ -318,7 +273,7 @@ export function spaceAllocateAt(space: usize, iova: u64, length: u64): i32 {
   if ((iova | length) & (((<u64>1) << shift) - 1) || !n) return STATUS_MISALIGNED;
   if (start < load<u64>(space, SPACE_FIRST) || n > load<u64>(space, SPACE_END) - start) return STATUS_INPUT_RANGE;
   if (start >= load<u64>(space, SPACE_END)) return STATUS_INPUT_RANGE;
-  if (!hashReserve(liveRanges(space), 1) || !treeReserve(space)) return STATUS_MEMORY_EXHAUSTED;
+  if (!hashReserve(liveRanges(space), 1) || !treeReserve(space + SPACE_TREE)) return STATUS_MEMORY_EXHAUSTED;
   if (!findHole(space, start, n)) return STATUS_OVERLAP;
   carve(space, start, n);
   addLive(space, start, n);
@@ -343,7 +298,7 @@ export function spaceReserve(space: usize, firstByte: u64, lastByte: u64): i32 {
     store<u32>(space, <u32>block, SPACE_RESERVED);
     store<u32>(space, capacity ? capacity << 1 : 8, SPACE_RESERVED_CAPACITY);
   }
-  if (!treeReserve(space)) return STATUS_MEMORY_EXHAUSTED;
+  if (!treeReserve(space + SPACE_TREE)) return STATUS_MEMORY_EXHAUSTED;
   if (!findHole(space, start, end - start)) return STATUS_OVERLAP;
   carve(space, start, end - start);
   let at = <usize>load<u32>(space, SPACE_RESERVED) + (<usize>have << 4);
@@ -367,8 +322,9 @@ function nextKeyAbove(depth: u32): u64 {
 
 /** Makes [start, start + n), none of it free, free again. `treeReserve` came before. */
 function giveBack(space: usize, start: u64, n: u64): void {
+  const holes = space + SPACE_TREE;
   const end = start + n;
-  const found = treeFind(space, start);
+  const found = treeFind(holes, start);
   const depth = load<u32>(space, SPACE_HEIGHT) - 1;
   const node = pathNode(depth);
   const index = pathIndex(depth);
@@ -378,34 +334,36 @@ function giveBack(space: usize, start: u64, n: u64): void {
   // The next hole usually stands beside this one. At the end of a node an ancestor knows its key, and only a hole that
   // really touches is worth another search.
   const inNode = index + 1 < nodeCount(node);
-  let aboveLength: u64 = 0;
-  if (inNode) {
-    if (nodeKey(node, index + 1) == end) aboveLength = nodeValue(node, index + 1);
-  } else if (nextKeyAbove(depth) == end) {
-    treeFind(space, end);
-    aboveLength = nodeValue(pathNode(depth), pathIndex(depth));
-  }
-  if (aboveLength) {
+  const joinsAbove = (inNode ? nodeKey(node, index + 1) : nextKeyAbove(depth)) == end;
+  let last = end;
+  if (joinsAbove) {
     if (inNode) setPath(depth, node, index + 1);
-    if (joinsBelow) {
-      treeRemove(space);
-      treeFind(space, start);
-      treeReplace(space, belowKey, belowLength + n + aboveLength);
-    } else {
-      treeReplace(space, start, n + aboveLength);
-    }
-  } else if (joinsBelow) {
-    treeReplace(space, belowKey, belowLength + n);
-  } else {
-    treeInsertAfterPath(space, start, n);
+    else treeFind(holes, end);
+    last += nodeValue(pathNode(depth), pathIndex(depth));
   }
+  const first = joinsBelow ? belowKey : start;
+  if (joinsBelow && joinsAbove) {
+    // The hole above goes last: then the path to the one below, where they are in one node, is known without a search.
+    if (inNode) setPath(depth, node, index);
+    else treeFind(holes, start);
+    treeReplace(holes, first, last - first);
+    if (inNode) setPath(depth, node, index + 1);
+    else treeFind(holes, end);
+    treeRemove(holes);
+  } else if (joinsBelow || joinsAbove) {
+    treeReplace(holes, first, last - first);
+  } else {
+    treeInsertAfterPath(holes, first, last - first);
+  }
+  if (joinsAbove) holeChanged(space, end, 0);
+  holeChanged(space, first, last - first);
 
   store<u64>(space, load<u64>(space, SPACE_FREE) + n, SPACE_FREE);
   const live = load<u64>(space, SPACE_LIVE) - n;
   store<u64>(space, live, SPACE_LIVE);
   if (live) {
-    if (start == load<u64>(space, SPACE_LOWEST)) store<u64>(space, lowestLive(space), SPACE_LOWEST);
-    if (end == load<u64>(space, SPACE_HIGHEST)) store<u64>(space, highestLive(space), SPACE_HIGHEST);
+    if (start == load<u64>(space, SPACE_LOWEST)) store<u64>(space, lowestLive(space, last), SPACE_LOWEST);
+    if (end == load<u64>(space, SPACE_HIGHEST)) store<u64>(space, highestLive(space, first), SPACE_HIGHEST);
   }
 }
 
@@ -414,7 +372,7 @@ export function spaceFree(space: usize, iova: u64): i32 {
   const shift = <u64>load<u32>(space, SPACE_GRANULE_SHIFT);
   if (iova & (((<u64>1) << shift) - 1)) return STATUS_MISALIGNED;
   const start = iova >> shift;
-  if (!treeReserve(space)) return STATUS_MEMORY_EXHAUSTED;
+  if (!treeReserve(space + SPACE_TREE)) return STATUS_MEMORY_EXHAUSTED;
   const ranges = liveRanges(space);
   const slot = hashFind(ranges, start);
   if (!hashHas(slot)) return STATUS_NOT_ALLOCATED;
@@ -422,6 +380,7 @@ export function spaceFree(space: usize, iova: u64): i32 {
   hashErase(ranges, slot);
   giveBack(space, start, n);
   store<u64>(space, n, SPACE_RESULT);
+  store<u32>(space, visits, SPACE_VISITS);
   return STATUS_OK;
 }
 
@@ -432,62 +391,59 @@ export function spaceFree(space: usize, iova: u64): i32 {
 export function spaceTake(space: usize, iova: u64, length: u64): i32 {
   const shift = <u64>load<u32>(space, SPACE_GRANULE_SHIFT);
   if (iova + length - 1 < iova) return STATUS_INPUT_RANGE;
-  if (!treeReserve(space)) return STATUS_MEMORY_EXHAUSTED;
+  if (!treeReserve(space + SPACE_TREE)) return STATUS_MEMORY_EXHAUSTED;
   if (!findHole(space, iova >> shift, length >> shift)) return STATUS_OVERLAP;
   carve(space, iova >> shift, length >> shift);
   noteTaken(space, iova >> shift, length >> shift);
   return STATUS_OK;
 }
 
-/** Gives back part of what `spaceTake` took. */
+/**
+ * For the same: allocates `n` granules anywhere in the space, the start congruent to `residue` modulo `mask` + 1; the
+ * start is in SPACE_RESULT, in granules.
+ */
+export function spacePlace(space: usize, n: u64, mask: u64, residue: u64, direction: u32): i32 {
+  if (!treeReserve(space + SPACE_TREE)) return STATUS_MEMORY_EXHAUSTED;
+  setRequest(n, mask, residue, load<u64>(space, SPACE_FIRST), load<u64>(space, SPACE_END));
+  return place(space, direction == DIRECTION_BOTTOM_UP);
+}
+
+/** Gives back what `spacePlace` allocated, or part of what `spaceTake` took. */
 export function spaceGiveBack(space: usize, iova: u64, length: u64): i32 {
   const shift = <u64>load<u32>(space, SPACE_GRANULE_SHIFT);
-  if (!treeReserve(space)) return STATUS_MEMORY_EXHAUSTED;
+  if (!treeReserve(space + SPACE_TREE)) return STATUS_MEMORY_EXHAUSTED;
   giveBack(space, iova >> shift, length >> shift);
   return STATUS_OK;
 }
 
 // ---- Reports -----------------------------------------------------------------------------------------------------
 
-// @ts-ignore: decorator
-@inline
-function holeLengthAt(space: usize, start: u64): u64 {
-  if (!treeFind(space, start)) return 0;
-  const depth = load<u32>(space, SPACE_HEIGHT) - 1;
-  return nodeKey(pathNode(depth), pathIndex(depth)) == start ? nodeValue(pathNode(depth), pathIndex(depth)) : 0;
-}
-
-/** First granule of the lowest live range: holes and reserved ranges are skipped alternately. */
-function lowestLive(space: usize): u64 {
+/** First granule of the lowest live range, from where a hole ends below it: only reserved ranges may come between. */
+function lowestLive(space: usize, holeEnd: u64): u64 {
   const reserved = <usize>load<u32>(space, SPACE_RESERVED);
   const n = load<u32>(space, SPACE_RESERVED_COUNT);
-  let at = load<u64>(space, SPACE_FIRST);
-  let next: u32 = 0;
-  while (true) {
-    const before = at;
-    at += holeLengthAt(space, at);
-    while (next < n && load<u64>(reserved + (<usize>next << 4)) < at) next++;
-    if (next < n && load<u64>(reserved + (<usize>next << 4)) == at) at = load<u64>(reserved + (<usize>next << 4), 8);
-    if (at == before) return at;
+  let at = holeEnd;
+  for (let i: u32 = 0; i < n; i++) {
+    if (load<u64>(reserved + (<usize>i << 4)) != at) continue;
+    at = load<u64>(reserved + (<usize>i << 4), 8);
+    at += treeValueAt(space + SPACE_TREE, at);
   }
+  return at;
 }
 
-/** One past the last granule of the highest live range. */
-function highestLive(space: usize): u64 {
+/** One past the last granule of the highest live range, from where a hole begins above it. */
+function highestLive(space: usize, holeStart: u64): u64 {
   const reserved = <usize>load<u32>(space, SPACE_RESERVED);
-  let next = load<u32>(space, SPACE_RESERVED_COUNT);
-  let end = load<u64>(space, SPACE_END);
-  while (true) {
-    const before = end;
-    if (treeFind(space, end - 1)) {
-      const depth = load<u32>(space, SPACE_HEIGHT) - 1;
-      const key = nodeKey(pathNode(depth), pathIndex(depth));
-      if (key + nodeValue(pathNode(depth), pathIndex(depth)) == end) end = key;
-    }
-    while (next && load<u64>(reserved + (<usize>(next - 1) << 4), 8) > end) next--;
-    if (next && load<u64>(reserved + (<usize>(next - 1) << 4), 8) == end) end = load<u64>(reserved + (<usize>(next - 1) << 4));
-    if (end == before) return end;
+  let end = holeStart;
+  for (let i = load<u32>(space, SPACE_RESERVED_COUNT); i--; ) {
+    if (load<u64>(reserved + (<usize>i << 4), 8) != end) continue;
+    end = load<u64>(reserved + (<usize>i << 4));
+    if (!treeFind(space + SPACE_TREE, end - 1)) continue;
+    const depth = load<u32>(space, SPACE_HEIGHT) - 1;
+    const hole = nodeKey(pathNode(depth), pathIndex(depth));
+    if (hole + nodeValue(pathNode(depth), pathIndex(depth)) == end) end = hole;
   }
+  return end;
 }
 
 /** Longest hole that begins in [low, high), below one node whose own entries end at `end`. */
@@ -513,7 +469,7 @@ function longestBetween(node: usize, height: u32, end: u64, low: u64, high: u64)
 
 /** Longest hole of the whole space, in granules. */
 export function spaceLongestHole(space: usize): u64 {
-  const root = <usize>load<u32>(space, SPACE_ROOT);
+  const root = treeRoot(space + SPACE_TREE);
   let longest: u64 = 0;
   for (let i: u32 = 0; i < nodeCount(root); i++) longest = max<u64>(longest, nodeValue(root, i));
   return longest;
@@ -523,7 +479,7 @@ export function spaceLongestHole(space: usize): u64 {
 export function spaceLongestHoleInSpan(space: usize): u64 {
   if (!load<u64>(space, SPACE_LIVE)) return 0;
   return longestBetween(
-    <usize>load<u32>(space, SPACE_ROOT),
+    treeRoot(space + SPACE_TREE),
     load<u32>(space, SPACE_HEIGHT),
     load<u64>(space, SPACE_END),
     load<u64>(space, SPACE_LOWEST),

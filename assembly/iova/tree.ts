@@ -1,13 +1,18 @@
 /**
- * The holes of one IOVA space, ordered by address: a B+ tree whose every entry also knows the longest hole below it, so
- * that a search for a hole long enough skips what has none, and whose inner keys are the exact first key below them.
+ * A B+ tree from key to value whose every inner entry also knows the largest value below it, so that a search for a
+ * value large enough skips what has none, and whose inner keys are the exact first key below them. Keys and values are
+ * below 2^63. The holes of an IOVA space are one: first granule to length.
  *
- * A node is one 512-byte block: header, keys, values, children. In a leaf a key is a hole's first granule and its value
- * the hole's length; above, the first key and the longest hole of the child. Unused keys hold the largest number, so
- * that a 128-bit compare may look at all of them.
+ * A node is one 512-byte block: header, keys, values, children. Above the leaves, an entry is the first key and the
+ * largest value of the child. Unused keys hold the largest number, so that a 128-bit compare may look at all of them.
  */
-import { SPACE_HEIGHT, SPACE_HOLES, SPACE_ROOT } from "../layout";
 import { heapAllocate, heapFree } from "../memory/heap";
+
+/** The tree itself, a part of whoever owns it: u32 root node, height (1: the root is a leaf) and number of entries. */
+export const TREE_BYTES: usize = 12;
+const ROOT: usize = 0;
+const HEIGHT: usize = 4;
+const ENTRIES: usize = 8;
 
 const NODE_BYTES: usize = 512;
 export const FANOUT: u32 = 24;
@@ -17,7 +22,7 @@ const VALUES: usize = KEYS + <usize>FANOUT * 8;
 const CHILDREN: usize = VALUES + <usize>FANOUT * 8;
 const NO_KEY: u64 = 0x7fff_ffff_ffff_ffff;
 
-/** Where the last search ended: per level (0 = root) the node and the index in it. 24^12 holes are more than fit. */
+/** Where the last search ended: per level (0 = root) the node and the index in it. 12^16 entries are more than fit. */
 const path = memory.data(16 * 8, 16);
 
 // @ts-ignore: decorator
@@ -35,6 +40,22 @@ export function pathIndex(depth: u32): u32 {
 export function setPath(depth: u32, node: usize, index: u32): void {
   store<u32>(path + (<usize>depth << 3), <u32>node);
   store<u32>(path + (<usize>depth << 3), index, 4);
+}
+
+// @ts-ignore: decorator
+@inline
+export function treeRoot(tree: usize): usize {
+  return <usize>load<u32>(tree, ROOT);
+}
+// @ts-ignore: decorator
+@inline
+export function treeHeight(tree: usize): u32 {
+  return load<u32>(tree, HEIGHT);
+}
+// @ts-ignore: decorator
+@inline
+export function treeEntries(tree: usize): u32 {
+  return load<u32>(tree, ENTRIES);
 }
 
 // @ts-ignore: decorator
@@ -77,8 +98,14 @@ let spare: usize = 0;
 let spareCount: u32 = 0;
 
 /** Makes sure that one insertion cannot run out of memory; false when it could. */
-export function treeReserve(space: usize): bool {
-  const need = load<u32>(space, SPACE_HEIGHT) + 1;
+// @ts-ignore: decorator
+@inline
+export function treeReserve(tree: usize): bool {
+  const need = treeHeight(tree) + 1;
+  return spareCount >= need || makeSpares(need);
+}
+
+function makeSpares(need: u32): bool {
   while (spareCount < need) {
     const node = newNode();
     if (!node) return false;
@@ -97,12 +124,12 @@ function takeSpare(): usize {
 }
 
 /** An empty tree; false when memory is exhausted. */
-export function treeInit(space: usize): bool {
+export function treeInit(tree: usize): bool {
   const root = newNode();
   if (!root) return false;
-  store<u32>(space, <u32>root, SPACE_ROOT);
-  store<u32>(space, 1, SPACE_HEIGHT);
-  store<u32>(space, 0, SPACE_HOLES);
+  store<u32>(tree, <u32>root, ROOT);
+  store<u32>(tree, 1, HEIGHT);
+  store<u32>(tree, 0, ENTRIES);
   return true;
 }
 
@@ -111,8 +138,21 @@ function freeBelow(node: usize, height: u32): void {
   heapFree(node, NODE_BYTES);
 }
 
-export function treeRelease(space: usize): void {
-  freeBelow(<usize>load<u32>(space, SPACE_ROOT), load<u32>(space, SPACE_HEIGHT));
+export function treeRelease(tree: usize): void {
+  freeBelow(treeRoot(tree), treeHeight(tree));
+}
+
+// Loops over a node's 24 words are written out, eight words a step: a loop of V8 checks for interrupts at every turn.
+
+/** Which of eight words are more than `least`, a 16-bit lane each. */
+// @ts-ignore: decorator
+@inline
+function eightAbove(words: usize, least: v128): v128 {
+  const a = i64x2.gt_s(v128.load(words), least);
+  const b = i64x2.gt_s(v128.load(words, 16), least);
+  const c = i64x2.gt_s(v128.load(words, 32), least);
+  const d = i64x2.gt_s(v128.load(words, 48), least);
+  return i16x8.narrow_i32x4_s(v128.shuffle<i32>(a, b, 0, 2, 4, 6), v128.shuffle<i32>(c, d, 0, 2, 4, 6));
 }
 
 /** Bit i: value i of the node is at least `needed`, which is not 0. */
@@ -120,61 +160,82 @@ export function treeRelease(space: usize): void {
 @inline
 export function nodeFitting(node: usize, needed: u64): u32 {
   // "Greater" is one instruction where "greater or equal" is three.
-  const less = i64x2.splat(needed - 1);
-  let fitting: u32 = 0;
-  for (let i: u32 = 0; i < FANOUT; i += 4) {
-    const at = node + (<usize>i << 3) + VALUES;
-    const low = i64x2.bitmask(i64x2.gt_s(v128.load(at), less));
-    const high = i64x2.bitmask(i64x2.gt_s(v128.load(at, 16), less));
-    fitting |= (<u32>low | (<u32>high << 2)) << i;
-  }
-  return fitting;
+  const least = i64x2.splat(needed - 1);
+  const values = node + VALUES;
+  const low = i8x16.narrow_i16x8_s(eightAbove(values, least), eightAbove(values + 64, least));
+  const high = i8x16.narrow_i16x8_s(eightAbove(values + 128, least), i64x2.splat(0));
+  return <u32>i8x16.bitmask(low) | (<u32>i8x16.bitmask(high) << 16);
+}
+
+/** How many of eight words are less than `most`, negative, as two sums. */
+// @ts-ignore: decorator
+@inline
+function eightBelow(words: usize, most: v128): v128 {
+  const a = i64x2.add(i64x2.gt_s(most, v128.load(words)), i64x2.gt_s(most, v128.load(words, 16)));
+  const b = i64x2.add(i64x2.gt_s(most, v128.load(words, 32)), i64x2.gt_s(most, v128.load(words, 48)));
+  return i64x2.add(a, b);
 }
 
 /** How many keys of the node are at most `key`. */
 // @ts-ignore: decorator
 @inline
-function rank(node: usize, key: u64): u32 {
-  const more = i64x2.splat(key + 1);
-  let p = node + KEYS;
-  let sum = i64x2.splat(0);
-  let other = i64x2.splat(0);
-  for (const end = p + <usize>FANOUT * 8; p < end; p += 32) {
-    sum = i64x2.add(sum, i64x2.gt_s(more, v128.load(p)));
-    other = i64x2.add(other, i64x2.gt_s(more, v128.load(p, 16)));
-  }
-  sum = i64x2.add(sum, other);
+export function nodeRank(node: usize, key: u64): u32 {
+  const most = i64x2.splat(key + 1);
+  const keys = node + KEYS;
+  const sum = i64x2.add(i64x2.add(eightBelow(keys, most), eightBelow(keys + 64, most)), eightBelow(keys + 128, most));
   return <u32>-(<i32>i64x2.extract_lane(sum, 0) + <i32>i64x2.extract_lane(sum, 1));
 }
 
+/** Nodes looked at since the module was made: what an operation costs, as tests see it. */
+export let visits: u32 = 0;
+
+// @ts-ignore: decorator
+@inline
+export function countVisits(nodes: u32): void {
+  visits += nodes;
+}
+
 /**
- * Sets the path to the last hole that begins at or below `key`, and returns true; with no such hole returns false and
+ * Sets the path to the last entry whose key is at most `key`, and returns true; with no such entry returns false and
  * the path leads to where it would be: before the first.
  */
-export function treeFind(space: usize, key: u64): bool {
-  const height = load<u32>(space, SPACE_HEIGHT);
-  let node = <usize>load<u32>(space, SPACE_ROOT);
+export function treeFind(tree: usize, key: u64): bool {
+  const height = treeHeight(tree);
+  countVisits(height);
+  let node = treeRoot(tree);
   for (let depth: u32 = 0; depth + 1 < height; depth++) {
-    const r = rank(node, key);
+    const r = nodeRank(node, key);
     const index = r ? r - 1 : 0;
     setPath(depth, node, index);
     node = nodeChild(node, index);
   }
-  const r = rank(node, key);
+  const r = nodeRank(node, key);
   setPath(height - 1, node, r - 1);
   return r != 0;
+}
+
+// @ts-ignore: decorator
+@inline
+function larger(a: v128, b: v128): v128 {
+  return v128.bitselect(a, b, i64x2.gt_s(a, b));
+}
+
+/** Largest of eight words, as two candidates. */
+// @ts-ignore: decorator
+@inline
+function largestOfEight(words: usize): v128 {
+  return larger(
+    larger(v128.load(words), v128.load(words, 16)),
+    larger(v128.load(words, 32), v128.load(words, 48)),
+  );
 }
 
 /** Largest value of a node; values beyond its count are zero. */
 // @ts-ignore: decorator
 @inline
-function longest(node: usize): u64 {
-  let p = node + VALUES;
-  let best = v128.load(p);
-  for (const end = p + <usize>FANOUT * 8; (p += 16) < end; ) {
-    const values = v128.load(p);
-    best = v128.bitselect(values, best, i64x2.gt_s(values, best));
-  }
+function largest(node: usize): u64 {
+  const values = node + VALUES;
+  const best = larger(larger(largestOfEight(values), largestOfEight(values + 64)), largestOfEight(values + 128));
   return max<u64>(i64x2.extract_lane(best, 0), i64x2.extract_lane(best, 1));
 }
 
@@ -186,24 +247,33 @@ function refreshAbove(depth: u32): void {
     const parent = pathNode(depth);
     const index = pathIndex(depth);
     const key = nodeKey(node, 0);
-    const value = longest(node);
+    const value = largest(node);
     if (nodeKey(parent, index) == key && nodeValue(parent, index) == value) return;
     setEntry(parent, index, key, value);
   }
 }
 
-/** Replaces the hole that the path leads to. The new one must lie between its neighbours. */
-export function treeReplace(space: usize, key: u64, length: u64): void {
-  const depth = load<u32>(space, SPACE_HEIGHT) - 1;
+/** Value of the entry with this very key, 0 when there is none; the path is then as after `treeFind`. */
+// @ts-ignore: decorator
+@inline
+export function treeValueAt(tree: usize, key: u64): u64 {
+  if (!treeFind(tree, key)) return 0;
+  const depth = treeHeight(tree) - 1;
+  return nodeKey(pathNode(depth), pathIndex(depth)) == key ? nodeValue(pathNode(depth), pathIndex(depth)) : 0;
+}
+
+/** Replaces the entry that the path leads to. The new key must lie between its neighbours. */
+export function treeReplace(tree: usize, key: u64, value: u64): void {
+  const depth = treeHeight(tree) - 1;
   const node = pathNode(depth);
   const index = pathIndex(depth);
   const before = nodeValue(node, index);
   const sameKey = nodeKey(node, index) == key;
-  setEntry(node, index, key, length);
+  setEntry(node, index, key, value);
   if (!depth) return;
   const above = nodeValue(pathNode(depth - 1), pathIndex(depth - 1));
-  // Only a new longest hole, the end of the old one, or a new first key is seen from above.
-  if ((sameKey || index) && length <= above && before < above) return;
+  // Only a new largest value, the end of the old one, or a new first key is seen from above.
+  if ((sameKey || index) && value <= above && before < above) return;
   refreshAbove(depth);
 }
 
@@ -243,13 +313,13 @@ function split(node: usize): usize {
   return right;
 }
 
-/** Inserts a hole behind the one that the path leads to (index -1: before the first). `treeReserve` came before. */
-export function treeInsertAfterPath(space: usize, holeKey: u64, length: u64): void {
-  let key = holeKey;
-  let value = length;
+/** Inserts an entry behind the one that the path leads to (index -1: before the first). `treeReserve` came before. */
+export function treeInsertAfterPath(tree: usize, newKey: u64, newValue: u64): void {
+  let key = newKey;
+  let value = newValue;
   let child: usize = 0;
-  let depth = load<u32>(space, SPACE_HEIGHT) - 1;
-  store<u32>(space, load<u32>(space, SPACE_HOLES) + 1, SPACE_HOLES);
+  let depth = treeHeight(tree) - 1;
+  store<u32>(tree, treeEntries(tree) + 1, ENTRIES);
   while (true) {
     let node = pathNode(depth);
     let index = pathIndex(depth) + 1;
@@ -271,7 +341,7 @@ export function treeInsertAfterPath(space: usize, holeKey: u64, length: u64): vo
     if (!right) {
       if (!depth) return;
       if (index) {
-        // Not the first key: above it only the longest hole can change, and only grow.
+        // Not the first key: above it only the largest value can change, and only grow.
         const above = nodeValue(pathNode(depth - 1), pathIndex(depth - 1));
         if (value <= above && !child) return;
       }
@@ -280,44 +350,48 @@ export function treeInsertAfterPath(space: usize, holeKey: u64, length: u64): vo
     }
     if (!depth) {
       const root = takeSpare();
-      setEntry(root, 0, nodeKey(left, 0), longest(left));
-      setEntry(root, 1, nodeKey(right, 0), longest(right));
+      setEntry(root, 0, nodeKey(left, 0), largest(left));
+      setEntry(root, 1, nodeKey(right, 0), largest(right));
       store<u32>(root, <u32>left, CHILDREN);
       store<u32>(root, <u32>right, CHILDREN + 4);
       store<u32>(root, 2, COUNT);
-      store<u32>(space, <u32>root, SPACE_ROOT);
-      store<u32>(space, load<u32>(space, SPACE_HEIGHT) + 1, SPACE_HEIGHT);
+      store<u32>(tree, <u32>root, ROOT);
+      store<u32>(tree, treeHeight(tree) + 1, HEIGHT);
       return;
     }
-    setEntry(pathNode(depth - 1), pathIndex(depth - 1), nodeKey(left, 0), longest(left));
+    setEntry(pathNode(depth - 1), pathIndex(depth - 1), nodeKey(left, 0), largest(left));
     key = nodeKey(right, 0);
-    value = longest(right);
+    value = largest(right);
     child = right;
     depth--;
   }
 }
 
-/** Removes the hole that the path leads to. A node that becomes empty goes, too. */
-export function treeRemove(space: usize): void {
-  let depth = load<u32>(space, SPACE_HEIGHT) - 1;
-  store<u32>(space, load<u32>(space, SPACE_HOLES) - 1, SPACE_HOLES);
+/** Removes the entry that the path leads to. A node that becomes empty goes, too. */
+export function treeRemove(tree: usize): void {
+  let depth = treeHeight(tree) - 1;
+  store<u32>(tree, treeEntries(tree) - 1, ENTRIES);
   while (true) {
     const node = pathNode(depth);
     const n = nodeCount(node);
-    shiftLeft(node, pathIndex(depth), n);
+    const index = pathIndex(depth);
+    const value = nodeValue(node, index);
+    shiftLeft(node, index, n);
     store<u32>(node, n - 1, COUNT);
-    if (n > 1 || !depth) {
-      refreshAbove(depth);
+    if (!depth) break;
+    if (n > 1) {
+      // Only the first key and the largest value are seen from above.
+      if (!index || value == nodeValue(pathNode(depth - 1), pathIndex(depth - 1))) refreshAbove(depth);
       break;
     }
     heapFree(node, NODE_BYTES);
     depth--;
   }
-  let root = <usize>load<u32>(space, SPACE_ROOT);
-  let height = load<u32>(space, SPACE_HEIGHT);
+  let root = treeRoot(tree);
+  let height = treeHeight(tree);
   while (height > 1 && nodeCount(root) <= 1) {
     if (!nodeCount(root)) {
-      // The last hole went: the root itself becomes the empty leaf.
+      // The last entry went: the root itself becomes the empty leaf.
       height = 1;
       break;
     }
@@ -326,6 +400,6 @@ export function treeRemove(space: usize): void {
     root = only;
     height--;
   }
-  store<u32>(space, <u32>root, SPACE_ROOT);
-  store<u32>(space, height, SPACE_HEIGHT);
+  store<u32>(tree, <u32>root, ROOT);
+  store<u32>(tree, height, HEIGHT);
 }

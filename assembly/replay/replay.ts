@@ -4,7 +4,15 @@
  * whole batch of operations.
  */
 import { dispatch } from "../format/formats";
-import { spaceAllocate, spaceCreate, spaceFree, spaceFreeInSpan, spaceGiveBack, spaceLongestHoleInSpan, spaceReserve, spaceTake } from "../iova/space";
+import {
+  spaceCreate,
+  spaceFreeInSpan,
+  spaceGiveBack,
+  spaceLongestHoleInSpan,
+  spacePlace,
+  spaceReserve,
+  spaceTake,
+} from "../iova/space";
 import {
   ACCESS_READ,
   ACCESS_WRITE,
@@ -40,13 +48,6 @@ import {
   REPLAY_SETUP_BYTES,
   REPLAY_TABLE_FLAGS,
   REPLAY_UNMAP_FLAGS,
-  REQUEST_ALIGNMENT,
-  REQUEST_BYTES,
-  REQUEST_CONGRUENT,
-  REQUEST_DIRECTION,
-  REQUEST_FIRST,
-  REQUEST_LAST,
-  REQUEST_LENGTH,
   RESULT_ATTAINABLE,
   RESULT_ENTRIES_WRITTEN,
   RESULT_FAILED,
@@ -69,29 +70,26 @@ import {
   RESULT_TOTAL,
   RESULT_TOTAL_PEAK,
   RESULT_USED,
-  SPACE_GRANULE_SHIFT,
   SPACE_HIGHEST,
   SPACE_LIVE,
   SPACE_LOWEST,
   SPACE_RESULT,
   STATUS_MEMORY_EXHAUSTED,
   STATUS_OK,
-  STATUS_OVERLAP,
   TABLE_ENTRIES_WRITTEN,
   TABLE_LEAVES,
   TABLE_LEVELS,
-  TABLE_ROOT,
   TABLE_WHAT,
-  TABLE_WHERE,
 } from "../layout";
-import { hashInit } from "../memory/hash";
 import { heapAllocate, heapDouble, heapFree } from "../memory/heap";
-import { arenaPagesLive, physicalStored } from "../memory/physical";
+import { arenaPagesLive } from "../memory/physical";
 import { mapRange } from "../table/map";
-import { count, indexAt, levelShift, tableCreate } from "../table/table";
+import { count, levelShift, tableCreate } from "../table/table";
 import { unmapRange } from "../table/unmap";
 import { bestAddress, bestShift, bestStart, fewestLeaves } from "./congruence";
-import { sharingAdd, sharingAny, sharingDrop, sharingNextUsed } from "./sharing";
+import { identityMap, identityUnmap } from "./identity";
+import { isMapped, reach, reachEnd } from "./leaf";
+import { occupancyCreate, occupancyFreeInSpan, occupancyLongestHole, occupancySpan } from "./occupancy";
 
 // ---- The replay's own records --------------------------------------------------------------------------------------
 
@@ -103,21 +101,25 @@ const SLOTS: usize = DOMAINS + 8;
 const SLOT_CAPACITY: usize = DOMAINS + 12;
 const REPLAY_BYTES: usize = DOMAINS + 16;
 
-/** One domain: table, IOVA space, and for identity how its pages are shared. */
-const DOMAIN_BYTES: usize = 32;
+/** One domain: its table and its IOVA space or, for identity, the occupancy of its pages; the other is 0. */
+const DOMAIN_BYTES: usize = 16;
 const DOMAIN_TABLE: usize = 0;
 const DOMAIN_SPACE: usize = 4;
-const DOMAIN_OPERATIONS: usize = 8;
-const DOMAIN_SHARING: usize = 16;
+const DOMAIN_OCCUPANCY: usize = 8;
+const DOMAIN_OPERATIONS: usize = 12;
 
-/** One allocation: its IOVA, length and what is left of it; for identity its pieces. */
+/**
+ * One allocation: its IOVA, length and what is left of it. For identity also its pieces, in a block that the slot
+ * keeps; a single piece is what the slot begins with.
+ */
 const SLOT_BYTES: usize = 40;
-const SLOT_IOVA: usize = 0;
-const SLOT_LENGTH: usize = 8;
+const SLOT_IOVA: usize = PIECE_PHYSICAL;
+const SLOT_LENGTH: usize = PIECE_LENGTH;
 const SLOT_LEFT: usize = 16;
 const SLOT_STATE: usize = 24;
 const SLOT_PIECES: usize = 28;
 const SLOT_PIECE_COUNT: usize = 32;
+const SLOT_PIECE_CAPACITY: usize = 36;
 
 /** The mapping could not be made; its unmaps are passed over. */
 const STATE_FAILED: u32 = 1;
@@ -128,9 +130,8 @@ const STATE_RAGGED: u32 = 3;
 /** An IOVA space's fragmentation is sampled at every sixteenth operation on it. */
 const SAMPLE_MASK: u32 = 15;
 
-const request = memory.data(REQUEST_BYTES, 16);
-/** TABLE_LEAVES of the operation's table before it. */
-const leavesBefore = memory.data(48, 16);
+/** TABLE_LEAVES of an operation's table before it, from level 2 on. */
+const leavesBefore = memory.data(32, 16);
 
 /** A replay with this setup (REPLAY_* of layout.ts, copied); 0 when memory is exhausted. */
 export function replayCreate(setup: usize): usize {
@@ -188,17 +189,31 @@ function growArray(replay: usize, array: usize, capacityAt: usize, elementBytes:
 }
 
 /** The record of a domain, with table and space made; 0 when memory is exhausted. */
+// @ts-ignore: decorator
+@inline
+function domainOf(replay: usize, index: u32): usize {
+  const domain = <usize>load<u32>(replay, DOMAINS) + <usize>index * DOMAIN_BYTES;
+  return index < load<u32>(replay, DOMAIN_CAPACITY) && load<u32>(domain, DOMAIN_TABLE)
+    ? domain
+    : openDomain(replay, index);
+}
+
 function openDomain(replay: usize, index: u32): usize {
   const domains = arrayOf(replay, DOMAINS, DOMAIN_CAPACITY, DOMAIN_BYTES, index + 1);
   if (!domains) return 0;
   const domain = domains + <usize>index * DOMAIN_BYTES;
-  if (load<u32>(domain, DOMAIN_TABLE)) return domain;
-  const space = spaceCreate(12, load<u64>(replay, REPLAY_FIRST), load<u64>(replay, REPLAY_LAST));
-  if (!space) return 0;
-  const reservedFirst = load<u64>(replay, REPLAY_RESERVED_FIRST);
-  const reservedLast = load<u64>(replay, REPLAY_RESERVED_LAST);
-  if (reservedFirst <= reservedLast) spaceReserve(space, reservedFirst, reservedLast);
-  if (load<u32>(replay, REPLAY_POLICY) == POLICY_IDENTITY && !hashInit(domain + DOMAIN_SHARING)) return 0;
+  if (load<u32>(replay, REPLAY_POLICY) == POLICY_IDENTITY) {
+    const occupancy = occupancyCreate();
+    if (!occupancy) return 0;
+    store<u32>(domain, <u32>occupancy, DOMAIN_OCCUPANCY);
+  } else {
+    const space = spaceCreate(12, load<u64>(replay, REPLAY_FIRST), load<u64>(replay, REPLAY_LAST));
+    if (!space) return 0;
+    const reservedFirst = load<u64>(replay, REPLAY_RESERVED_FIRST);
+    const reservedLast = load<u64>(replay, REPLAY_RESERVED_LAST);
+    if (reservedFirst <= reservedLast) spaceReserve(space, reservedFirst, reservedLast);
+    store<u32>(domain, <u32>space, DOMAIN_SPACE);
+  }
   const table = tableCreate(
     load<u32>(replay, REPLAY_FORMAT),
     load<u32>(replay, REPLAY_LEVELS),
@@ -209,7 +224,6 @@ function openDomain(replay: usize, index: u32): usize {
     u64.MAX_VALUE,
   );
   if (!table) return 0;
-  store<u32>(domain, <u32>space, DOMAIN_SPACE);
   store<u32>(domain, <u32>table, DOMAIN_TABLE);
   return domain;
 }
@@ -235,131 +249,8 @@ function choose(replay: usize, space: usize, length: u64, firstPhysical: u64): i
     alignment = (<u64>1) << bestShift;
     congruent = bestAddress;
   }
-  store<u64>(request, length, REQUEST_LENGTH);
-  store<u64>(request, alignment, REQUEST_ALIGNMENT);
-  store<u64>(request, congruent, REQUEST_CONGRUENT);
-  store<u64>(request, load<u64>(replay, REPLAY_FIRST), REQUEST_FIRST);
-  store<u64>(request, load<u64>(replay, REPLAY_LAST), REQUEST_LAST);
-  store<u32>(request, load<u32>(replay, REPLAY_DIRECTION), REQUEST_DIRECTION);
-  return spaceAllocate(space, request);
-}
-
-// ---- Identity ------------------------------------------------------------------------------------------------------
-
-/** Bytes that the entry which decides about an address covers: of the leaf, or of what is not present. */
-let reach: u64 = 0;
-
-/** Whether a leaf maps `iova`; `reach` is then its size, otherwise that of the aligned range without any mapping. */
-function isMapped<F>(table: usize, iova: u64): bool {
-  const f = changetype<F>(0);
-  let entries = physicalStored(load<u64>(table, TABLE_ROOT));
-  let level = load<u32>(table, TABLE_LEVELS);
-  while (true) {
-    const entry = load<u64>(entries + (<usize>indexAt<F>(iova, level) << 3));
-    const present = (entry & f.presentMask()) != 0;
-    if (!present || f.isLeaf(entry, level)) {
-      reach = (<u64>1) << levelShift<F>(level);
-      return present;
-    }
-    entries = physicalStored(f.tableAddress(entry));
-    level--;
-  }
-}
-
-/** One past the last address of the aligned range of `reach` bytes around `iova`. */
-// @ts-ignore: decorator
-@inline
-function reachEnd(iova: u64): u64 {
-  return (iova & ~(reach - 1)) + reach;
-}
-
-/** Maps what of [first, first + bytes) is not mapped yet. */
-function identityMap<F>(domain: usize, first: u64, bytes: u64): i32 {
-  const table = <usize>load<u32>(domain, DOMAIN_TABLE);
-  const space = <usize>load<u32>(domain, DOMAIN_SPACE);
-  const end = first + bytes;
-  for (let at = first; at < end; ) {
-    let runEnd = end;
-    let status = mapRange<F>(table, at, at, end - at, ACCESS_READ | ACCESS_WRITE);
-    if (status == STATUS_OVERLAP) {
-      // Up to what is mapped already, and on behind that leaf.
-      runEnd = load<u64>(table, TABLE_WHERE);
-      if (runEnd > at) status = mapRange<F>(table, at, at, runEnd - at, ACCESS_READ | ACCESS_WRITE);
-      else status = STATUS_OK;
-    }
-    if (status != STATUS_OK) return status;
-    if (runEnd > at) spaceTake(space, at, runEnd - at);
-    if (runEnd == end) return STATUS_OK;
-    isMapped<F>(table, runEnd);
-    at = reachEnd(runEnd);
-  }
-  return STATUS_OK;
-}
-
-/** Unmaps every leaf that touches [first, first + bytes) and of which no page is in use any more. */
-function identityUnmap<F>(domain: usize, first: u64, bytes: u64, flags: u32): void {
-  const sharing = domain + DOMAIN_SHARING;
-  const end = (first + bytes) >> 12;
-  for (let page = first >> 12; page < end; ) {
-    const runEnd = sharingNextUsed(sharing, page, end);
-    if (runEnd > page) unmapUnused<F>(domain, page << 12, runEnd << 12, flags);
-    page = runEnd + 1;
-  }
-}
-
-/** Unmaps the leaves that touch [first, end), no page of which is in use; a larger leaf may have pages in use elsewhere. */
-function unmapUnused<F>(domain: usize, first: u64, end: u64, flags: u32): void {
-  const table = <usize>load<u32>(domain, DOMAIN_TABLE);
-  const space = <usize>load<u32>(domain, DOMAIN_SPACE);
-  const sharing = domain + DOMAIN_SHARING;
-  // Usually the range is made of whole leaves, and goes in one call, as a driver's unmap would take it.
-  const whole = isMapped<F>(table, first) && !(first & (reach - 1)) && isMapped<F>(table, end - 1) && reachEnd(end - 1) == end;
-  if (whole && unmapRange<F>(table, first, end - first, flags) == STATUS_OK) {
-    spaceGiveBack(space, first, end - first);
-    return;
-  }
-  for (let at = first; at < end; ) {
-    const mapped = isMapped<F>(table, at);
-    const size = reach;
-    const start = at & ~(size - 1);
-    at = start + size;
-    if (!mapped || sharingAny(sharing, start >> 12, size >> 12)) continue;
-    if (unmapRange<F>(table, start, size, flags) == STATUS_OK) spaceGiveBack(space, start, size);
-  }
-}
-
-/** Counts one use more of every page of the pieces and maps what is new. */
-function identityMapPieces<F>(domain: usize, pieces: usize, n: u32): i32 {
-  const sharing = domain + DOMAIN_SHARING;
-  let status: i32 = STATUS_OK;
-  for (let i: u32 = 0; i < n; i++) {
-    const piece = pieces + <usize>i * PIECE_BYTES;
-    const physical = load<u64>(piece, PIECE_PHYSICAL);
-    const bytes = load<u64>(piece, PIECE_LENGTH);
-    if (!sharingAdd(sharing, physical >> 12, (physical + bytes) >> 12)) return STATUS_MEMORY_EXHAUSTED;
-    const failed = identityMap<F>(domain, physical, bytes);
-    if (failed != STATUS_OK) status = failed;
-  }
-  return status;
-}
-
-/** Counts one use less of the pages of [offset, offset + bytes) of the pieces and unmaps what nobody uses. */
-function identityUnmapPieces<F>(domain: usize, pieces: usize, n: u32, offset: u64, bytes: u64, flags: u32): i32 {
-  const sharing = domain + DOMAIN_SHARING;
-  let pieceStart: u64 = 0;
-  for (let i: u32 = 0; i < n; i++) {
-    const piece = pieces + <usize>i * PIECE_BYTES;
-    const length = load<u64>(piece, PIECE_LENGTH);
-    const from = max<u64>(offset, pieceStart);
-    const to = min<u64>(offset + bytes, pieceStart + length);
-    if (from < to) {
-      const first = load<u64>(piece, PIECE_PHYSICAL) + (from - pieceStart);
-      if (!sharingDrop(sharing, first >> 12, (first + to - from) >> 12)) return STATUS_MEMORY_EXHAUSTED;
-      identityUnmap<F>(domain, first, to - from, flags);
-    }
-    pieceStart += length;
-  }
-  return STATUS_OK;
+  const mask = alignment - 1;
+  return spacePlace(space, length >> 12, mask >> 12, (congruent & mask) >> 12, load<u32>(replay, REPLAY_DIRECTION));
 }
 
 // ---- One operation -------------------------------------------------------------------------------------------------
@@ -375,6 +266,23 @@ function unmapRest<F>(table: usize, iova: u64, length: u64, flags: u32): void {
   }
 }
 
+/** Keeps the pieces of an identity mapping for its unmaps; false when memory is exhausted. */
+function keepPieces(slot: usize, pieces: usize, n: u32): bool {
+  store<u32>(slot, n, SLOT_PIECE_COUNT);
+  if (n == 1) return true;
+  const capacity = load<u32>(slot, SLOT_PIECE_CAPACITY);
+  if (capacity < n) {
+    heapFree(<usize>load<u32>(slot, SLOT_PIECES), <usize>capacity * PIECE_BYTES);
+    const block = heapAllocate(<usize>n * PIECE_BYTES);
+    store<u32>(slot, <u32>block, SLOT_PIECES);
+    store<u32>(slot, block ? n : 0, SLOT_PIECE_CAPACITY);
+    if (!block) return false;
+  }
+  const kept = <usize>load<u32>(slot, SLOT_PIECES);
+  for (let at: usize = 0; at < <usize>n * PIECE_BYTES; at += PIECE_BYTES) v128.store(kept + at, v128.load(pieces + at));
+  return true;
+}
+
 /** Maps one allocation; returns a status, and when it failed nothing is left of it. */
 function mapAllocation<F>(replay: usize, domain: usize, slot: usize, operation: usize, pieces: usize): i32 {
   const table = <usize>load<u32>(domain, DOMAIN_TABLE);
@@ -382,22 +290,18 @@ function mapAllocation<F>(replay: usize, domain: usize, slot: usize, operation: 
   const length = load<u64>(operation, OPERATION_LENGTH);
   const n = load<u32>(operation, OPERATION_PIECES);
   const policy = load<u32>(replay, REPLAY_POLICY);
+  const flags = load<u32>(replay, REPLAY_UNMAP_FLAGS);
   const result = replay + RESULT;
   const attainable = bestStart<F>(table, pieces, n, length);
 
   let iova = load<u64>(operation, OPERATION_ADDRESS);
   if (policy == POLICY_IDENTITY) {
     iova = load<u64>(pieces, PIECE_PHYSICAL);
-    const kept = heapAllocate(<usize>n * PIECE_BYTES);
-    if (!kept) return STATUS_MEMORY_EXHAUSTED;
-    memory.copy(kept, pieces, <usize>n * PIECE_BYTES);
-    store<u32>(slot, <u32>kept, SLOT_PIECES);
-    store<u32>(slot, n, SLOT_PIECE_COUNT);
-    const status = identityMapPieces<F>(domain, pieces, n);
+    const occupancy = <usize>load<u32>(domain, DOMAIN_OCCUPANCY);
+    if (!keepPieces(slot, pieces, n)) return STATUS_MEMORY_EXHAUSTED;
+    const status = identityMap<F>(table, occupancy, pieces, n);
     if (status != STATUS_OK) {
-      if (status == STATUS_MEMORY_EXHAUSTED) return status;
-      identityUnmapPieces<F>(domain, pieces, n, 0, length, load<u32>(replay, REPLAY_UNMAP_FLAGS));
-      heapFree(kept, <usize>n * PIECE_BYTES);
+      if (status != STATUS_MEMORY_EXHAUSTED) identityUnmap<F>(table, occupancy, pieces, n, 0, length, flags);
       return status;
     }
   } else {
@@ -406,25 +310,25 @@ function mapAllocation<F>(replay: usize, domain: usize, slot: usize, operation: 
         ? spaceTake(space, iova, length)
         : choose(replay, space, length, load<u64>(pieces, PIECE_PHYSICAL));
     if (placed != STATUS_OK) return placed;
-    if (policy != POLICY_RECORDED) {
-      iova = load<u64>(space, SPACE_RESULT) << <u64>load<u32>(space, SPACE_GRANULE_SHIFT);
-    }
+    if (policy != POLICY_RECORDED) iova = load<u64>(space, SPACE_RESULT) << 12;
     let at = iova;
     for (let i: u32 = 0; i < n; i++) {
       const piece = pieces + <usize>i * PIECE_BYTES;
       const bytes = load<u64>(piece, PIECE_LENGTH);
       const status = mapRange<F>(table, at, load<u64>(piece, PIECE_PHYSICAL), bytes, ACCESS_READ | ACCESS_WRITE);
       if (status != STATUS_OK) {
-        if (at != iova) unmapRange<F>(table, iova, at - iova, load<u32>(replay, REPLAY_UNMAP_FLAGS));
-        if (policy == POLICY_RECORDED) spaceGiveBack(space, iova, length);
-        else spaceFree(space, iova);
+        if (at != iova) unmapRange<F>(table, iova, at - iova, flags);
+        spaceGiveBack(space, iova, length);
         return status;
       }
       at += bytes;
     }
   }
   store<u64>(slot, iova, SLOT_IOVA);
-  count(result, RESULT_FEWEST, fewestLeaves<F>(table, length, load<u32>(table, TABLE_LEVELS)));
+  // What is shorter than a large leaf has no choice.
+  const small = length >> levelShift<F>(2) == 0;
+  const fewest = small ? attainable : fewestLeaves<F>(table, length, load<u32>(table, TABLE_LEVELS));
+  count(result, RESULT_FEWEST, fewest);
   count(result, RESULT_ATTAINABLE, attainable);
   return STATUS_OK;
 }
@@ -438,11 +342,9 @@ function unmapAllocation<F>(replay: usize, domain: usize, slot: usize, offset: u
   const left = load<u64>(slot, SLOT_LEFT) - length;
   store<u64>(slot, left, SLOT_LEFT);
   if (policy == POLICY_IDENTITY) {
-    const pieces = <usize>load<u32>(slot, SLOT_PIECES);
     const n = load<u32>(slot, SLOT_PIECE_COUNT);
-    const dropped = identityUnmapPieces<F>(domain, pieces, n, offset, length, flags);
-    if (!left) heapFree(pieces, <usize>n * PIECE_BYTES);
-    return dropped;
+    const pieces = n == 1 ? slot : <usize>load<u32>(slot, SLOT_PIECES);
+    return identityUnmap<F>(table, <usize>load<u32>(domain, DOMAIN_OCCUPANCY), pieces, n, offset, length, flags);
   }
   const iova = load<u64>(slot, SLOT_IOVA);
   const status = unmapRange<F>(table, iova + offset, length, flags);
@@ -453,9 +355,8 @@ function unmapAllocation<F>(replay: usize, domain: usize, slot: usize, offset: u
   if (!left && load<u32>(slot, SLOT_STATE) == STATE_RAGGED) {
     unmapRest<F>(table, iova, load<u64>(slot, SLOT_LENGTH), flags);
   }
-  if (policy == POLICY_RECORDED) spaceGiveBack(space, iova + offset, length);
-  else if (!left) spaceFree(space, iova);
-  return STATUS_OK;
+  if (policy == POLICY_RECORDED) return spaceGiveBack(space, iova + offset, length);
+  return left ? STATUS_OK : spaceGiveBack(space, iova, load<u64>(slot, SLOT_LENGTH));
 }
 
 // @ts-ignore: decorator
@@ -464,14 +365,26 @@ function raise(result: usize, at: usize, value: u64): void {
   if (value > load<u64>(result + at)) store<u64>(result + at, value);
 }
 
-function sampleFragmentation(result: usize, space: usize): void {
-  const free = spaceFreeInSpan(space);
-  const fragmentation: f64 = free ? 1 - <f64>spaceLongestHoleInSpan(space) / <f64>free : 0;
+function sampleFragmentation(result: usize, domain: usize): void {
+  const space = <usize>load<u32>(domain, DOMAIN_SPACE);
+  const occupancy = <usize>load<u32>(domain, DOMAIN_OCCUPANCY);
+  const free = space ? spaceFreeInSpan(space) : occupancyFreeInSpan(occupancy);
+  const longest = space ? spaceLongestHoleInSpan(space) : occupancyLongestHole(occupancy);
+  const fragmentation: f64 = free ? 1 - <f64>longest / <f64>free : 0;
   store<f64>(result, load<f64>(result, RESULT_FRAGMENTATION_SUM) + fragmentation, RESULT_FRAGMENTATION_SUM);
   if (fragmentation > load<f64>(result, RESULT_FRAGMENTATION_PEAK)) {
     store<f64>(result, fragmentation, RESULT_FRAGMENTATION_PEAK);
   }
   count(result, RESULT_FRAGMENTATION_SAMPLES, 1);
+}
+
+/** Span of a domain's live addresses in bytes; 0 when it is certainly not more than `least`. */
+// @ts-ignore: decorator
+@inline
+function spanOf(domain: usize, least: u64): u64 {
+  const space = <usize>load<u32>(domain, DOMAIN_SPACE);
+  if (!space) return occupancySpan(<usize>load<u32>(domain, DOMAIN_OCCUPANCY), least >> 12) << 12;
+  return load<u64>(space, SPACE_LIVE) ? (load<u64>(space, SPACE_HIGHEST) - load<u64>(space, SPACE_LOWEST)) << 12 : 0;
 }
 
 /** Leaves of one level changed by an operation: brings the totals over all domains up to date. */
@@ -488,24 +401,34 @@ function countLeaves(result: usize, level: u32, before: u64, after: u64): void {
   raise(at, RESULT_LEAVES_PEAK, changed);
 }
 
+/** The same for all levels above the last; returns how many leaves they have more than before. */
+function countLargeLeaves(result: usize, table: usize, levels: u32): u64 {
+  let made: u64 = 0;
+  for (let level: u32 = 2; level <= levels; level++) {
+    const before = load<u64>(leavesBefore + (<usize>(level - 2) << 3));
+    const after = load<u64>(table + (<usize>level << 3), TABLE_LEAVES);
+    if (before != after) countLeaves(result, level, before, after);
+    made += after - before;
+  }
+  return made;
+}
+
 function runBatch<F>(replay: usize, operations: usize, total: u32, pieces: usize): i32 {
   const result = replay + RESULT;
-  const largest = changetype<F>(0).leafSizes();
   const levels = load<u32>(replay, REPLAY_LEVELS);
   let piece = pieces;
   for (let i: u32 = 0; i < total; i++) {
     const operation = operations + <usize>i * OPERATION_BYTES;
-    const domain = openDomain(replay, load<u32>(operation, OPERATION_DOMAIN));
+    const domain = domainOf(replay, load<u32>(operation, OPERATION_DOMAIN));
     const slotIndex = load<u32>(operation, OPERATION_SLOT);
     const slots = arrayOf(replay, SLOTS, SLOT_CAPACITY, SLOT_BYTES, slotIndex + 1);
     if (!domain || !slots) return STATUS_MEMORY_EXHAUSTED;
     const slot = slots + <usize>slotIndex * SLOT_BYTES;
     const table = <usize>load<u32>(domain, DOMAIN_TABLE);
-    const space = <usize>load<u32>(domain, DOMAIN_SPACE);
     const length = load<u64>(operation, OPERATION_LENGTH);
-    v128.store(leavesBefore, v128.load(table + TABLE_LEAVES));
-    v128.store(leavesBefore, v128.load(table + TABLE_LEAVES, 16), 16);
-    v128.store(leavesBefore, v128.load(table + TABLE_LEAVES, 32), 32);
+    const pagesBefore = load<u64>(table, TABLE_LEAVES + 8);
+    const largeBefore = v128.load(table + TABLE_LEAVES, 16);
+    const largerBefore = v128.load(table + TABLE_LEAVES, 32);
     const isMap = load<u32>(operation, OPERATION_KIND) == OPERATION_MAP;
     if (isMap) {
       const status = mapAllocation<F>(replay, domain, slot, operation, piece);
@@ -529,15 +452,15 @@ function runBatch<F>(replay: usize, operations: usize, total: u32, pieces: usize
       count(result, RESULT_LIVE, -length);
     }
 
-    let made: u64 = 0;
-    for (let level: u32 = 1; level <= levels; level++) {
-      // Levels that never hold a leaf are no business of a loop that runs for every operation.
-      if (!((largest >> levelShift<F>(level)) & 1)) continue;
-      const before = load<u64>(leavesBefore + (<usize>level << 3));
-      const after = load<u64>(table + (<usize>level << 3), TABLE_LEAVES);
-      if (before == after) continue;
-      countLeaves(result, level, before, after);
-      made += after - before;
+    const pagesAfter = load<u64>(table, TABLE_LEAVES + 8);
+    let made = pagesAfter - pagesBefore;
+    if (made) countLeaves(result, 1, pagesBefore, pagesAfter);
+    const large = v128.xor(largeBefore, v128.load(table + TABLE_LEAVES, 16));
+    const larger = v128.xor(largerBefore, v128.load(table + TABLE_LEAVES, 32));
+    if (v128.any_true(v128.or(large, larger))) {
+      v128.store(leavesBefore, largeBefore);
+      v128.store(leavesBefore, largerBefore, 16);
+      made += countLargeLeaves(result, table, levels);
     }
     store<u64>(result, load<u64>(result, RESULT_TOTAL) + made, RESULT_TOTAL);
     count(result, RESULT_OPERATIONS, 1);
@@ -545,13 +468,11 @@ function runBatch<F>(replay: usize, operations: usize, total: u32, pieces: usize
       count(result, RESULT_USED, made);
       raise(result, RESULT_TOTAL_PEAK, load<u64>(result, RESULT_TOTAL));
       raise(result, RESULT_PAGES_PEAK, <u64>arenaPagesLive());
-      if (load<u64>(space, SPACE_LIVE)) {
-        raise(result, RESULT_SPAN_PEAK, (load<u64>(space, SPACE_HIGHEST) - load<u64>(space, SPACE_LOWEST)) << 12);
-      }
+      raise(result, RESULT_SPAN_PEAK, spanOf(domain, load<u64>(result, RESULT_SPAN_PEAK)));
     }
     const operationsHere = load<u32>(domain, DOMAIN_OPERATIONS) + 1;
     store<u32>(domain, operationsHere, DOMAIN_OPERATIONS);
-    if (!(operationsHere & SAMPLE_MASK)) sampleFragmentation(result, space);
+    if (!(operationsHere & SAMPLE_MASK)) sampleFragmentation(result, domain);
   }
   return STATUS_OK;
 }
@@ -580,7 +501,7 @@ export function replaySummarize(replay: usize): void {
     const domain = <usize>load<u32>(replay, DOMAINS) + <usize>i * DOMAIN_BYTES;
     // A space too short-lived to be sampled on the way is sampled once.
     if (load<u32>(domain, DOMAIN_OPERATIONS) <= SAMPLE_MASK) {
-      sampleFragmentation(replay + RESULT, <usize>load<u32>(domain, DOMAIN_SPACE));
+      sampleFragmentation(replay + RESULT, domain);
     }
   }
   store<u64>(replay + RESULT, written, RESULT_ENTRIES_WRITTEN);

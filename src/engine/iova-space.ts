@@ -105,7 +105,11 @@ export class IovaSpace<A extends Iova = DmaAddress> {
     this.#request = linear.allocate(layout.REQUEST_BYTES);
   }
 
-  /** Allocates the first fit in the direction asked. Throws `misaligned`, `invalid` or `space-exhausted`. */
+  /**
+   * Allocates the first fit in the direction asked; behind more than 64 holes that are long enough but askew for the
+   * congruence, the first hole that any congruence fits in, when there is one. Throws `misaligned`, `invalid` or
+   * `space-exhausted`.
+   */
   allocate(request: IovaRequest): A {
     this.#prepare(request);
     const status = fits64(request.length)

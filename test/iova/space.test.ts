@@ -166,6 +166,18 @@ describe("allocateAt, reserve, free", () => {
     space.release();
   });
 
+  test("the largest hole of many is filled: the next largest is reported, and no longer one is found", () => {
+    const space = engine.createIovaSpace({ first: 0n, last: 4000n * PAGE - 1n });
+    for (let index = 0n; index < 4000n; index += index === 1000n ? 7n : 2n) {
+      space.allocateAt(dmaAddress(index * PAGE), PAGE);
+    }
+    expect(space.report().largestHole).toBe(6n * PAGE);
+    expect(space.allocate({ length: 6n * PAGE })).toBe(1001n * PAGE);
+    expect(space.report().largestHole).toBe(PAGE);
+    refused("space-exhausted", () => space.allocate({ length: 2n * PAGE }));
+    space.release();
+  });
+
   test("many reserved ranges, in any order, and a span between them", () => {
     const space = engine.createIovaSpace({ first: 0n, last: 1024n * PAGE - 1n });
     for (const at of [500n, 20n, 800n, 0n, 1023n, 300n, 21n, 400n, 700n, 600n, 100n, 900n]) {

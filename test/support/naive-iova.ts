@@ -5,7 +5,15 @@ import type { IovaRequest, IovaSpaceReport } from "../../src/engine/iova-space.j
 const FREE = 0;
 const RESERVED = -1;
 
+/** Holes with room enough but askew that a search passes before it looks for one where any alignment fits. */
+const ASKEW_LIMIT = 64;
+
 export type NaiveResult = { readonly value: bigint } | { readonly code: ErrorCode };
+
+interface Hole {
+  begin: number;
+  end: number;
+}
 
 export class NaiveSpace {
   /** FREE, RESERVED, or the number of the live range that holds the granule. */
@@ -40,17 +48,36 @@ export class NaiveSpace {
     if (alignment < step) step = alignment;
     if (congruentTo % step !== 0n) return { code: "invalid" };
     const count = Number(length / this.granule);
-    const candidates = Array.from({ length: Math.max(0, this.#owner.length - count + 1) }, (_, index) => index);
-    if (request.direction !== "bottom-up") candidates.reverse();
-    for (const index of candidates) {
-      const start = this.#address(index);
-      if (start < first || start + length - 1n > last) continue;
-      if ((start - congruentTo) % alignment !== 0n) continue;
-      if (!this.#isFree(index, count)) continue;
-      this.#owner.fill(this.#nextRange++, index, index + count);
-      return { value: start };
+    const down = request.direction !== "bottom-up";
+    const holes = this.#holes(0, this.#owner.length);
+    if (down) holes.reverse();
+    const starts = (hole: Hole): number[] => {
+      const inWindow: number[] = [];
+      for (let index = hole.begin; index + count <= hole.end; index++) {
+        const start = this.#address(index);
+        if (start >= first && start + length - 1n <= last) inWindow.push(index);
+      }
+      return down ? inWindow.reverse() : inWindow;
+    };
+    const fits = (index: number): boolean => (this.#address(index) - congruentTo) % alignment === 0n;
+    const certain = (hole: Hole): boolean => BigInt(hole.end - hole.begin) * this.granule >= length + alignment - step;
+    let found: number | undefined;
+    let askew = 0;
+    for (const hole of holes) {
+      const possible = starts(hole);
+      const index = possible.find(fits);
+      if (index === undefined) {
+        if (possible.length > 0) askew++;
+      } else if (askew <= ASKEW_LIMIT || certain(hole)) {
+        found = index;
+        break;
+      } else {
+        found ??= index;
+      }
     }
-    return { code: "space-exhausted" };
+    if (found === undefined) return { code: "space-exhausted" };
+    this.#owner.fill(this.#nextRange++, found, found + count);
+    return { value: this.#address(found) };
   }
 
   allocateAt(iova: bigint, length: bigint): ErrorCode | null {
@@ -85,16 +112,17 @@ export class NaiveSpace {
     const lowest = owner.findIndex((each) => each > 0);
     let highest = owner.length - 1;
     while (highest >= 0 && owner[highest] <= 0) highest--;
-    const holes = this.#holes(0, owner.length);
-    const inSpan = lowest < 0 ? [] : this.#holes(lowest, highest + 1);
+    const lengths = (from: number, to: number): number[] => this.#holes(from, to).map(({ begin, end }) => end - begin);
+    const all = lengths(0, owner.length);
+    const inSpan = lowest < 0 ? [] : lengths(lowest, highest + 1);
     const freeInSpan = inSpan.reduce((sum, hole) => sum + hole, 0);
     const bytes = (granules: number): bigint => BigInt(granules) * this.granule;
     return {
       free: bytes(owner.filter((each) => each === FREE).length),
       live: bytes(owner.filter((each) => each > 0).length),
       ranges: new Set(owner.filter((each) => each > 0)).size,
-      holes: holes.length,
-      largestHole: bytes(Math.max(0, ...holes)),
+      holes: all.length,
+      largestHole: bytes(Math.max(0, ...all)),
       span: lowest < 0 ? 0n : bytes(highest + 1 - lowest),
       fragmentation: freeInSpan === 0 ? 0 : 1 - Math.max(...inSpan) / freeInSpan,
     };
@@ -115,13 +143,13 @@ export class NaiveSpace {
     return true;
   }
 
-  /** Lengths of the free runs within [from, to), in granules. */
-  #holes(from: number, to: number): number[] {
-    const holes: number[] = [];
+  /** The free runs within [from, to), indices of granules. */
+  #holes(from: number, to: number): Hole[] {
+    const holes: Hole[] = [];
     for (let i = from; i < to; i++) {
       if (this.#owner[i] !== FREE) continue;
-      if (i === from || this.#owner[i - 1] !== FREE) holes.push(0);
-      holes[holes.length - 1]++;
+      if (i === from || this.#owner[i - 1] !== FREE) holes.push({ begin: i, end: i });
+      holes[holes.length - 1].end = i + 1;
     }
     return holes;
   }
