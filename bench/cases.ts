@@ -3,9 +3,10 @@ import { type Engine, instantiateEngine } from "../src/engine/engine.js";
 import { type Change, changeBigInt, changeWasm, changeWords } from "./contenders/change.js";
 import { iovaBigInt, iovaNumber, iovaWasm } from "./contenders/iova.js";
 import { type TraceInput, traceInput, traceRead, traceReplay, traceSplit } from "./contenders/trace.js";
+import { translateAsWalks, translateWasm } from "./contenders/translate.js";
 import { walkBigInt, walkWasm, walkWords } from "./contenders/walk.js";
 import type { BenchCase, Rival } from "./harness.js";
-import type { ChangeInput, IovaInput, WalkInput } from "./inputs.js";
+import type { ChangeInput, IovaInput, TranslateInput, WalkInput } from "./inputs.js";
 
 const C = "C";
 const C_IN_STEP = "C, 4 in step";
@@ -65,6 +66,16 @@ function changeCase(
   };
 }
 
+function translateCase(engine: () => Promise<Engine>, name: string, input: TranslateInput): BenchCase {
+  return {
+    name,
+    title: `translate, ${input.devices} mixed devices of ${input.pages.toLocaleString("en")} pages each`,
+    sameResults: true,
+    subject: async () => translateWasm(await engine(), input),
+    rivals: [{ label: "walks of one table", target: 0.6, make: async () => translateAsWalks(await engine(), input) }],
+  };
+}
+
 function iovaCase(
   engine: () => Promise<Engine>,
   name: string,
@@ -120,6 +131,7 @@ export function benchCases(module: WebAssembly.Module): BenchCase[] {
   const hot: WalkInput = { pages: 512, walks: 4096, chunk: 4096, seed: 1 };
   const gibibyte: WalkInput = { pages: 1 << 18, walks: 1 << 18, chunk: 1 << 14, seed: 2 };
   const large: WalkInput = { pages: 1 << 24, walks: 1 << 20, chunk: 1 << 14, seed: 3 };
+  const mixed = { devices: 64, requests: 1 << 16, chunk: 1 << 16 };
   const range: ChangeInput = { count: 1, length: 1 << 14, slots: 1, seed: 4 };
   const pages: ChangeInput = { count: 1024, length: 1, slots: 1 << 14, seed: 5 };
   return [
@@ -129,6 +141,9 @@ export function benchCases(module: WebAssembly.Module): BenchCase[] {
     walkCase(engine, "walk-hot-checked", "hot tables (2 MiB of 4 KiB leaves)", true, 0.9, hot),
     walkCase(engine, "walk-1g-checked", "random over 1 GiB of 4 KiB leaves", true, 0.9, gibibyte),
     walkCase(engine, "walk-64g-checked", "random over 64 GiB of 4 KiB leaves", true, 0.9, large),
+    translateCase(engine, "translate-64m", { ...mixed, pages: 256, seed: 8 }),
+    translateCase(engine, "translate-256m", { ...mixed, pages: 1024, seed: 9 }),
+    translateCase(engine, "translate-4g", { ...mixed, pages: 1 << 14, seed: 10 }),
     changeCase(engine, "map-leaf", "map 64 MiB by 4 KiB, per leaf", "map", 1.3, range),
     changeCase(engine, "unmap-leaf", "unmap 64 MiB by 4 KiB, per leaf", "unmap", 1.3, range),
     changeCase(engine, "map-one", "map single 4 KiB pages, per page", "map", undefined, pages),

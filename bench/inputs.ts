@@ -34,6 +34,35 @@ export function arenaPagesFor(pages: number): number {
   return Math.floor(pages / 512) + Math.floor(pages / (512 * 512)) + 16;
 }
 
+/** Devices with a table of 4 KiB leaves each, all over the same window, and random requests of theirs. */
+export interface TranslateInput {
+  readonly devices: number;
+  /** Pages that each device maps. */
+  readonly pages: number;
+  readonly requests: number;
+  /** Requests of one batch. */
+  readonly chunk: number;
+  readonly seed: number;
+}
+
+export interface TranslateRequests {
+  /** Whose request it is, from 0. */
+  readonly device: Uint32Array;
+  /** Where in the device's window, in bytes. */
+  readonly offset: Float64Array;
+}
+
+export function translateRequests({ devices, pages, requests, seed }: TranslateInput): TranslateRequests {
+  const random = new Random(seed);
+  const device = new Uint32Array(requests);
+  const offset = new Float64Array(requests);
+  for (let i = 0; i < requests; i++) {
+    device[i] = random.below(devices);
+    offset[i] = random.below(pages) * PAGE_BYTES + random.below(PAGE_BYTES);
+  }
+  return { device, offset };
+}
+
 /** A batch of ranges to map and to unmap. */
 export interface ChangeInput {
   readonly count: number;

@@ -69,6 +69,7 @@ const slots = memory.data(4096 * 128, 64);
 /** u32: linear addresses of slots, or 0, where nothing lies that could be taken for one. */
 const index = memory.data(4096 * 4, 64);
 let used: u32 = 0;
+/** Whether one of them leads to a leaf that is larger than the smallest page. */
 let larger: bool = false;
 
 /** Forgets everything: memory may have changed. */
@@ -83,7 +84,6 @@ export function shortcutsReserve(n: u32): void {
   if (used + n > SLOTS) shortcutsForget();
 }
 
-/** Whether there is one to a leaf that is larger than the smallest page. */
 // @ts-ignore: decorator
 @inline
 export function shortcutsToLarger(): bool {
@@ -163,8 +163,8 @@ function expectLike<F>(slot: usize, leaf: u64): bool {
 }
 
 /**
- * Makes a shortcut for a request with this regime, if the walk to its leaf is one that cannot fail. `kind` is a
- * `shortcutKind`; room for it is reserved.
+ * Makes a shortcut for a request with this regime, if the walk to its leaf is one that cannot fail. There must be room:
+ * see `shortcutsReserve`.
  */
 export function shortcutMake<F>(regime: usize, iova: u64, source: u64, requested: u32): bool {
   const f = changetype<F>(0);

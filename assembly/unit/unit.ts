@@ -597,6 +597,7 @@ function settleOne<F, S>(unit: usize, entries: usize, lastSet: u32, row: usize, 
   const value = leaf ^ load<u64>(shortcut, SHORTCUT_TO_VALUE);
   const low = ((<u64>1) << <u64>shift) - 1;
   const physical = (value & ~low) | (iova & low);
+  if (physical - INTERRUPT_FIRST < refusedSpan) return NOT_SETTLED;
   iotlbWrite(place, key, tag, value, load<u64>(shortcut, SHORTCUT_OWNER));
   if (!pages) iotlbNoteSize(iotlb, shift);
   store<u64>(result, physical);
