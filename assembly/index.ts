@@ -18,7 +18,7 @@ export {
 } from "./memory/physical";
 export { mapBatch, mapOne } from "./table/map";
 export { tableRelease } from "./table/release";
-export { tableCreate, tableCreateStatus } from "./table/table";
+export { tableCreate, tableCreateStatus, tableForget } from "./table/table";
 export { unmapBatch, unmapOne } from "./table/unmap";
 export { lookupBatch, walkBatch, walkLog } from "./table/walk";
 export {

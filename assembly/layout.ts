@@ -165,6 +165,8 @@ export const REGIME_OWNER = 32;
 export const REGIME_REFUSED_SPAN = 40;
 /** u64: highest address that passes untranslated. */
 export const REGIME_LAST = 48;
+/** u32: the table of the upper half of the input addresses, with REGIME_TWO_HALVES. */
+export const REGIME_UPPER_TABLE = 56;
 /** What an ordinary walk's entries look like, by ACCESS_READ, ACCESS_WRITE and ACCESS_PRIVILEGED of the request. */
 export const REGIME_PATTERNS = 64;
 export const PATTERN_COUNT = 8;
@@ -181,6 +183,14 @@ export const REGIME_REFUSES_PRIVILEGED = 1 << 0;
 export const REGIME_REFUSES_EXECUTE = 1 << 1;
 /** An output address in FEE0_0000h-FEEF_FFFFh is refused (VT-d section 5.1.4). */
 export const REGIME_REFUSES_INTERRUPT_RANGE = 1 << 2;
+
+/** Bit 55 of the input address says which of two tables translates it, or faults where there is none. */
+export const REGIME_TWO_HALVES = 1 << 3;
+/** Bits 63:56 of an address of that half are ignored. */
+export const REGIME_LOWER_IGNORES_TOP_BYTE = 1 << 4;
+export const REGIME_UPPER_IGNORES_TOP_BYTE = 1 << 5;
+/** An input address above REGIME_LAST is refused even where there is a table. */
+export const REGIME_LIMITS_INPUT = 1 << 6;
 
 /** Outcomes of a unit besides those of a walk. */
 /** The request is privileged, and the regime refuses it. */
@@ -271,6 +281,8 @@ export const TABLE_PAGE_SIZES = 16;
 export const TABLE_INPUT_LAST = 24;
 export const TABLE_OUTPUT_LAST = 32;
 export const TABLE_FLAGS = 40;
+/** u32: whether the first table was taken from the arena when the table was made. */
+export const TABLE_OWNS_ROOT = 44;
 /** u64 counters. */
 export const TABLE_PAGES = 48;
 export const TABLE_ENTRIES_WRITTEN = 56;
@@ -441,6 +453,8 @@ export const FORMAT_LEAF_SIZES = 32;
 export const FORMAT_OUTPUT_BITS = 40;
 export const FORMAT_CANONICAL = 44;
 export const FORMAT_RESERVES_INTERRUPT_RANGE = 48;
+/** Width of the widest input address. */
+export const FORMAT_INPUT_BITS = 52;
 
 // ---- One IOVA space (assembly/iova/space.ts), offsets in bytes; ranges are counted in granules. ----
 export const SPACE_BYTES = 128;

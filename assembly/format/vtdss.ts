@@ -53,6 +53,18 @@ export class VtdSecondStage {
   /** Width of a physical address that an entry can hold. */
   // @ts-ignore: decorator
   @inline addressBits(): u32 { return 52; }
+  /** Width of the widest input address. */
+  // @ts-ignore: decorator
+  @inline widestInput(flags: u32): u32 { return 57; }
+  /** Whether a table may have so many levels, give addresses so wide and use leaves of these sizes. */
+  // @ts-ignore: decorator
+  @inline accepts(flags: u32, levels: u32, outputBits: u32, sizes: u64): bool {
+    const deep = levels >= this.minLevels() && levels <= this.maxLevels();
+    return deep && outputBits <= this.addressBits() && !(sizes & ~this.leafSizes());
+  }
+  /** How many tables may stand side by side as the first one; 0: the first one is like all others, never shorter. */
+  // @ts-ignore: decorator
+  @inline concatenated(): u32 { return 0; }
   /** Whether the input address is sign-extended. */
   // @ts-ignore: decorator
   @inline canonical(): bool { return false; }
@@ -73,10 +85,17 @@ export class VtdSecondStage {
   @inline presentMask(): u64 { return R | W; }
   // @ts-ignore: decorator
   @inline isLeaf(entry: u64, level: u32): bool { return level == 1 || (entry & PS) != 0; }
+  /** The address in an entry, as far as its bits stand where they stand in the address. */
   // @ts-ignore: decorator
   @inline tableAddress(entry: u64): u64 { return entry & ADDRESS; }
+  /** Whether all address bits stand in an entry where they stand in the address. */
   // @ts-ignore: decorator
-  @inline leafAddress(entry: u64, size: u64): u64 { return entry & ADDRESS & ~(size - 1); }
+  @inline inPlace(table: usize): bool { return true; }
+  /** The address in an entry, and the bits of an entry that hold an address, wherever they stand. */
+  // @ts-ignore: decorator
+  @inline address(table: usize, entry: u64): u64 { return entry & ADDRESS; }
+  // @ts-ignore: decorator
+  @inline place(table: usize, address: u64): u64 { return address; }
 
   /** Bits above the host address width, PS at levels 4 and 5, bits 11 and 62 (section 3.7: only where R or W is set). */
   // @ts-ignore: decorator
@@ -99,7 +118,7 @@ export class VtdSecondStage {
   @inline makeTable(address: u64): u64 { return address | R | W; }
   /** Leaf bits without the address; 0 when the permissions cannot be expressed. */
   // @ts-ignore: decorator
-  @inline leafBits(permissions: u32, level: u32): u64 {
+  @inline leafBits(table: usize, permissions: u32, level: u32): u64 {
     const rights =
       (permissions & <u32>ACCESS_READ ? R : 0) | (permissions & <u32>ACCESS_WRITE ? W : 0);
     return rights ? rights | (level > 1 ? PS : 0) : 0;

@@ -16,8 +16,8 @@ import {
   STATUS_MISALIGNED,
   STATUS_OK,
 } from "../layout";
-import { hashErase, hashFind, hashHas, hashInit, hashInsert, hashReserve, hashValue } from "./hash";
-import { arenaBytes, arenaExtend, arenaStart, heapAllocate, heapDouble } from "./heap";
+import { hashErase, hashFind, hashHas, hashInit, hashInsert, hashReserve, hashSetValue, hashValue } from "./hash";
+import { arenaBytes, arenaExtend, arenaStart, heapAllocate, heapDouble, heapFree } from "./heap";
 
 const PAGE_SHIFT: u64 = 12;
 export const PAGE_BYTES: usize = 4096;
@@ -25,6 +25,8 @@ export const PAGE_BYTES: usize = 4096;
 const PHYSICAL_BITS: u64 = 52;
 /** wasm32 can hold no more table pages than this, so the arena's window of physical addresses is as long. */
 const ARENA_WINDOW: u64 = 1 << 32;
+/** The arena begins on a boundary of the largest table page, so that table pages are aligned by their offset. */
+const ARENA_ALIGNMENT: u64 = 1 << 16;
 
 /** Physical address of the arena's first byte. */
 export let arenaBase: u64 = 1 << 38;
@@ -36,7 +38,17 @@ let freeStack: usize = 0;
 let freeStackCapacity: u32 = 0;
 let freeStackDepth: u32 = 0;
 
-/** Offsets of the pages that `physicalAllocatePage` handed out. Made when the first one is. */
+/**
+ * Table pages of more than 4 KiB are groups of 2^order pages, aligned to their size (order 2: 16 KiB, 4: 64 KiB). Of each
+ * order: u32 its own free stack, entries that fit there, entries there, and groups handed out at least once.
+ */
+const GROUP_STACK: usize = 0;
+const GROUP_CAPACITY: usize = 4;
+const GROUP_DEPTH: usize = 8;
+const GROUP_MADE: usize = 12;
+const groups = memory.data(5 * 16, 16);
+
+/** Offsets of the pages that `physicalAllocatePage` handed out, and their order. Made when the first one is. */
 const callerPages = memory.data(12, 16);
 
 /** What unwritten RAM reads as. Never written to. */
@@ -53,7 +65,7 @@ let ramCount: u32 = 0;
 /** Chooses where the arena lies in physical memory. Only before its first page is taken. */
 export function physicalSetArenaBase(base: u64): i32 {
   if (arenaPagesUsed) return STATUS_INVALID;
-  if (base & 0xfff || base > (<u64>1 << PHYSICAL_BITS) - ARENA_WINDOW) return STATUS_INVALID;
+  if (base & (ARENA_ALIGNMENT - 1) || base > (<u64>1 << PHYSICAL_BITS) - ARENA_WINDOW) return STATUS_INVALID;
   arenaBase = base;
   return STATUS_OK;
 }
@@ -64,18 +76,48 @@ export function physicalArenaBase(): u64 {
 
 // ---- Arena -----------------------------------------------------------------------------------------------------
 
-/** Table pages in use. */
+// @ts-ignore: decorator
+@inline
+function groupsOf(order: u32): usize {
+  return groups + (<usize>order << 4);
+}
+
+/** 4 KiB pages in use. */
 export function arenaPagesLive(): u32 {
-  return arenaPagesUsed - freeStackDepth;
+  let free = freeStackDepth;
+  for (let order: u32 = 1; order <= 4; order++) free += load<u32>(groupsOf(order), GROUP_DEPTH) << order;
+  return arenaPagesUsed - free;
 }
 
 /**
- * Makes sure that `pages` table pages can be taken without linear memory changing. May move the arena: take pointers
- * afterwards.
+ * Makes sure that `pages` table pages of 2^order times 4 KiB can be taken without linear memory changing. May move the
+ * arena: take pointers afterwards.
  */
-export function arenaReserve(pages: u32): bool {
+export function arenaReserve(pages: u32, order: u32): bool {
+  if (order) return reserveGroups(pages, order);
   if (pages <= freeStackDepth) return true;
-  const need = <u64>(arenaPagesUsed + pages - freeStackDepth) << PAGE_SHIFT;
+  return growArena(<u64>(arenaPagesUsed + pages - freeStackDepth) << PAGE_SHIFT);
+}
+
+function reserveGroups(wanted: u32, order: u32): bool {
+  const group = groupsOf(order);
+  const depth = load<u32>(group, GROUP_DEPTH);
+  if (wanted <= depth) return true;
+  const missing = wanted - depth;
+  // Every group must fit on the free stack.
+  while (load<u32>(group, GROUP_CAPACITY) < load<u32>(group, GROUP_MADE) + missing) {
+    const capacity = load<u32>(group, GROUP_CAPACITY);
+    const block = capacity ? heapDouble(<usize>load<u32>(group, GROUP_STACK), <usize>capacity << 2) : heapAllocate(1024);
+    if (!block) return false;
+    store<u32>(group, <u32>block, GROUP_STACK);
+    store<u32>(group, capacity ? capacity << 1 : 256, GROUP_CAPACITY);
+  }
+  const aligned = (arenaPagesUsed + ((<u32>1) << order) - 1) >> order;
+  return growArena(<u64>(aligned + missing) << (PAGE_SHIFT + <u64>order));
+}
+
+/** Makes the arena at least `need` bytes long. */
+function growArena(need: u64): bool {
   if (need <= arenaBytes) return true;
   if (need > ARENA_WINDOW) return false;
   // Growing by an eighth keeps the number of steps logarithmic; when that fails, what is needed may still fit.
@@ -94,57 +136,98 @@ export function arenaReserve(pages: u32): bool {
 /** Takes a zeroed table page that `arenaReserve` promised; returns its offset in the arena. */
 // @ts-ignore: decorator
 @inline
-export function arenaTake(): usize {
+export function arenaTake(order: u32): usize {
+  if (order) return takeGroup(order);
   if (freeStackDepth) return <usize>(load<u32>(freeStack + (<usize>--freeStackDepth << 2)) & 0xffffff) << 12;
   const page = arenaPagesUsed;
   arenaPagesUsed = page + 1;
   return <usize>page << 12;
 }
 
+function takeGroup(order: u32): usize {
+  const group = groupsOf(order);
+  const depth = load<u32>(group, GROUP_DEPTH);
+  if (depth) {
+    store<u32>(group, depth - 1, GROUP_DEPTH);
+    return <usize>(load<u32>(<usize>load<u32>(group, GROUP_STACK) + (<usize>(depth - 1) << 2)) & 0xffffff) << 12;
+  }
+  // What the alignment leaves out serves as single pages.
+  for (; arenaPagesUsed & (((<u32>1) << order) - 1); arenaPagesUsed++) arenaGive(<usize>arenaPagesUsed << 12, 0, 0);
+  const page = arenaPagesUsed;
+  arenaPagesUsed = page + ((<u32>1) << order);
+  store<u32>(group, load<u32>(group, GROUP_MADE) + 1, GROUP_MADE);
+  return <usize>page << 12;
+}
+
+function giveGroup(offset: usize, level: u32, order: u32): void {
+  const group = groupsOf(order);
+  const depth = load<u32>(group, GROUP_DEPTH);
+  // More than were ever taken: single pages that software used as one. They are left alone.
+  if (depth == load<u32>(group, GROUP_CAPACITY)) return;
+  store<u32>(<usize>load<u32>(group, GROUP_STACK) + (<usize>depth << 2), <u32>(offset >> 12) | (level << 24));
+  store<u32>(group, depth + 1, GROUP_DEPTH);
+}
+
 /** Gives back a table page of the arena. It must be all zero: that is what makes taking one free of charge. */
 // @ts-ignore: decorator
 @inline
-export function arenaGive(offset: usize, level: u32): void {
+export function arenaGive(offset: usize, level: u32, order: u32): void {
+  if (order) {
+    giveGroup(offset, level, order);
+    return;
+  }
   store<u32>(freeStack + (<usize>freeStackDepth << 2), <u32>(offset >> 12) | (level << 24));
   freeStackDepth++;
 }
 
-/** Linear address of the free stack, whose newest entries are the pages that the last unmap freed. */
-export function arenaFreeStack(): usize {
-  return freeStack;
+/** Linear address of the free stack of an order, whose newest entries are the pages that the last unmap freed. */
+export function arenaFreeStack(order: u32): usize {
+  return order ? <usize>load<u32>(groupsOf(order), GROUP_STACK) : freeStack;
 }
 
-export function arenaFreeDepth(): u32 {
-  return freeStackDepth;
+export function arenaFreeDepth(order: u32): u32 {
+  return order ? load<u32>(groupsOf(order), GROUP_DEPTH) : freeStackDepth;
 }
 
-/** Takes one zeroed page of the arena for a structure of the caller (a root table, a queue); its address, or all ones. */
-export function physicalAllocatePage(): u64 {
+/**
+ * Takes one zeroed page of the arena (2^order times 4 KiB, order 0 to 4, aligned to its size) for a structure of the
+ * caller (a root table, a queue); its address, or all ones.
+ */
+export function physicalAllocatePage(order: u32): u64 {
   if (!load<u32>(callerPages) && !hashInit(callerPages)) return u64.MAX_VALUE;
-  if (!hashReserve(callerPages, 1) || !arenaReserve(1)) return u64.MAX_VALUE;
-  const offset = <u64>arenaTake();
-  hashInsert(callerPages, hashFind(callerPages, offset), offset, 0);
+  if (order > 4 || !hashReserve(callerPages, 1) || !arenaReserve(1, order)) return u64.MAX_VALUE;
+  const offset = <u64>arenaTake(order);
+  hashInsert(callerPages, hashFind(callerPages, offset), offset, <u64>order);
   return arenaBase + offset;
 }
 
 /** Gives back a page of `physicalAllocatePage`. */
 export function physicalFreePage(address: u64): i32 {
   const offset = address - arenaBase;
-  if (!load<u32>(callerPages) || !hashHas(hashFind(callerPages, offset))) return STATUS_INVALID;
-  arenaReturn(address);
+  const slot = load<u32>(callerPages) ? hashFind(callerPages, offset) : 0;
+  if (!slot || !hashHas(slot)) return STATUS_INVALID;
+  arenaReturn(address, <u32>hashValue(slot));
   return STATUS_OK;
 }
 
-/** Clears and gives back a page, whoever took it; an address that is no page of the arena is left alone. */
-export function arenaReturn(address: u64): void {
+/**
+ * Clears and gives back a page of this order, whoever took it; an address that is no page of the arena, or that
+ * `physicalAllocatePage` gave as a page of another order, is left alone.
+ */
+export function arenaReturn(address: u64, order: u32): void {
   const offset = address - arenaBase;
-  if (offset & 0xfff || offset >> PAGE_SHIFT >= <u64>arenaPagesUsed) return;
+  const bytes = PAGE_BYTES << <usize>order;
+  const used = <u64>arenaPagesUsed << PAGE_SHIFT;
+  if (offset & <u64>(bytes - 1) || offset >= used || offset + <u64>bytes > used) return;
   if (load<u32>(callerPages)) {
     const slot = hashFind(callerPages, offset);
-    if (hashHas(slot)) hashErase(callerPages, slot);
+    if (hashHas(slot)) {
+      if (hashValue(slot) != <u64>order) return;
+      hashErase(callerPages, slot);
+    }
   }
-  memory.fill(arenaStart + <usize>offset, 0, PAGE_BYTES);
-  arenaGive(<usize>offset, 0);
+  memory.fill(arenaStart + <usize>offset, 0, bytes);
+  arenaGive(<usize>offset, 0, order);
 }
 
 // ---- Frames ----------------------------------------------------------------------------------------
@@ -228,6 +311,41 @@ export function physicalStored(address: u64): usize {
 function storedFrame(address: u64): usize {
   const frame = findFrame(address >> PAGE_SHIFT);
   return frame ? frame + (<usize>address & 0xfff) : 0;
+}
+
+/**
+ * Linear address of `bytes` bytes (a power of two, at a multiple of it) that are stored in one piece, to read and write;
+ * 0 otherwise. Moves nothing.
+ */
+export function physicalStoredRun(address: u64, bytes: usize): usize {
+  const offset = address - arenaBase;
+  if (offset < <u64>arenaBytes) return offset + <u64>bytes <= <u64>arenaBytes ? arenaStart + <usize>offset : 0;
+  const first = storedFrame(address);
+  for (let at = PAGE_BYTES; first && at < bytes; at += PAGE_BYTES) {
+    if (storedFrame(address + <u64>at) != first + at) return 0;
+  }
+  return first;
+}
+
+/**
+ * Makes sure that `physicalStoredRun` finds these bytes: RAM becomes frames, frames move together. False when not all of
+ * it is memory outside the arena, or memory is exhausted.
+ */
+export function physicalStoreRun(address: u64, bytes: usize): bool {
+  if (bytes <= PAGE_BYTES) return physicalWritePointer(address) != 0;
+  if (physicalStoredRun(address, bytes)) return true;
+  if (address - arenaBase < ARENA_WINDOW || address + <u64>bytes - 1 - arenaBase < ARENA_WINDOW) return false;
+  for (let at: usize = 0; at < bytes; at += PAGE_BYTES) if (!physicalWritePointer(address + <u64>at)) return false;
+  const block = heapAllocate(bytes);
+  if (!block) return false;
+  for (let at: usize = 0; at < bytes; at += PAGE_BYTES) {
+    const slot = hashFind(frames, (address + <u64>at) >> PAGE_SHIFT);
+    const frame = <usize>hashValue(slot);
+    memory.copy(block + at, frame, PAGE_BYTES);
+    hashSetValue(slot, <u64>(block + at));
+    heapFree(frame, PAGE_BYTES);
+  }
+  return true;
 }
 
 /**

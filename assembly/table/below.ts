@@ -1,8 +1,8 @@
 /** What map and unmap need to know of, or do to, the tables below an entry. */
-import { TABLE_FREED, TABLE_PAGES, TABLE_WHAT, TABLE_WHERE } from "../layout";
+import { TABLE_FREED, TABLE_PAGES, TABLE_ROOT, TABLE_WHAT, TABLE_WHERE } from "../layout";
 import { arenaBytes } from "../memory/heap";
-import { arenaBase, arenaGive, PAGE_BYTES, physicalStored, physicalWritePointer } from "../memory/physical";
-import { count, entriesPerTable, levelShift } from "./table";
+import { arenaBase, arenaGive, physicalStoreRun } from "../memory/physical";
+import { count, entriesPerTable, levelShift, rootBytes, storedRoot, storedTable, tableBytes, tableOrder } from "./table";
 
 /**
  * Whether one of `n` entries, the first of which begins at `iova`, is a leaf or leads to one; TABLE_WHERE is then where
@@ -15,7 +15,7 @@ export function anyLeaf<F>(table: usize, entries: usize, n: u32, level: u32, iov
     if (!(entry & f.presentMask())) continue;
     const at = iova + (<u64>i << levelShift<F>(level));
     if (!f.isLeaf(entry, level)) {
-      const below = physicalStored(f.tableAddress(entry));
+      const below = storedTable<F>(f.address(table, entry));
       if (below) {
         if (anyLeaf<F>(table, below, entriesPerTable<F>(), level - 1, at)) return true;
         continue;
@@ -33,19 +33,19 @@ export function dropTables<F>(table: usize, entries: usize, n: u32, level: u32):
   for (let i: u32 = 0; i < n; i++) {
     const entry = load<u64>(entries + (<usize>i << 3));
     if (!(entry & f.presentMask())) continue;
-    const address = f.tableAddress(entry);
-    const below = physicalStored(address);
+    const address = f.address(table, entry);
+    const below = storedTable<F>(address);
     dropTables<F>(table, below, entriesPerTable<F>(), level - 1);
-    memory.fill(below, 0, PAGE_BYTES);
-    freeTable(table, address, level - 1);
+    memory.fill(below, 0, tableBytes<F>());
+    freeTable<F>(table, address, level - 1);
   }
 }
 
 /** Gives a table page back; one that came with a dump or from a user stays where it is. */
-export function freeTable(table: usize, address: u64, level: u32): void {
+export function freeTable<F>(table: usize, address: u64, level: u32): void {
   const offset = address - arenaBase;
   if (offset >= <u64>arenaBytes) return;
-  arenaGive(<usize>offset, level);
+  arenaGive(<usize>offset, level, tableOrder<F>());
   count(table, TABLE_PAGES, -1);
   const freed = table + TABLE_FREED;
   store<u32>(freed, load<u32>(freed) + 1);
@@ -53,9 +53,16 @@ export function freeTable(table: usize, address: u64, level: u32): void {
 }
 
 /**
- * After a dry run that met a table nobody stores (the entry is in TABLE_WHAT): when it lies in declared RAM, which reads
- * as zero, makes it a stored frame and returns true, so that the run can be repeated.
+ * After a dry run that met a table nobody stores in one piece (the entry is in TABLE_WHAT): when it lies in declared RAM,
+ * which reads as zero, or in several frames, sees that it is, and returns true, so that the run can be repeated.
  */
 export function storeTable<F>(table: usize): bool {
-  return physicalWritePointer(changetype<F>(0).tableAddress(load<u64>(table, TABLE_WHAT))) != 0;
+  return physicalStoreRun(changetype<F>(0).address(table, load<u64>(table, TABLE_WHAT)), tableBytes<F>());
+}
+
+/** Linear address of the first table, which a first table of several frames is made to have; 0 when nobody backs it. */
+export function readyRoot<F>(table: usize): usize {
+  const root = storedRoot<F>(table);
+  if (root || !changetype<F>(0).concatenated()) return root;
+  return physicalStoreRun(load<u64>(table, TABLE_ROOT), rootBytes<F>(table)) ? storedRoot<F>(table) : 0;
 }

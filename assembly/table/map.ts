@@ -37,9 +37,24 @@ import {
   TABLE_WHERE,
 } from "../layout";
 import { arenaBytes, arenaStart } from "../memory/heap";
-import { arenaBase, arenaReserve, arenaTake, physicalStored } from "../memory/physical";
-import { anyLeaf, dropTables, storeTable } from "./below";
-import { count, entriesPerTable, indexAt, inputInRange, isTable, leafAllowed, levelShift, nextTable } from "./table";
+import { arenaBase, arenaReserve, arenaTake } from "../memory/physical";
+import { anyLeaf, dropTables, readyRoot, storeTable } from "./below";
+import {
+  count,
+  entriesIn,
+  firstTable,
+  indexAt,
+  indexIn,
+  inputInRange,
+  isShallow,
+  isTable,
+  leafAllowed,
+  levelShift,
+  nextTable,
+  storedRoot,
+  storedTable,
+  tableOrder,
+} from "./table";
 
 /** Compile-time choice between looking and doing. */
 @unmanaged
@@ -55,7 +70,7 @@ export class Real {
 
 /** Table pages that the dry run found missing. */
 let pagesNeeded: u32 = 0;
-/** More table pages than wasm32 can hold: the dry run need not count on. */
+/** More pages of 4 KiB than wasm32 can hold: the dry run need not count on. */
 const MOST_PAGES: u32 = 1 << 20;
 
 /** Index of the first entry in use among `n` at `entries`, or `n`. */
@@ -126,6 +141,20 @@ function writeRun(entries: usize, first: u64, size: u64, n: u32): void {
   if (p < end) store<u64>(p, entry);
 }
 
+/** Writes `n` leaves of one size for a physically contiguous range. */
+// @ts-ignore: decorator
+@inline
+function writeLeaves<F>(table: usize, entries: usize, physical: u64, bits: u64, size: u64, n: u32): void {
+  const f = changetype<F>(0);
+  if (f.inPlace(table)) {
+    writeRun(entries, physical | bits, size, n);
+  } else {
+    for (let i: u32 = 0; i < n; i++) {
+      store<u64>(entries + (<usize>i << 3), f.place(table, physical + <u64>i * size) | bits);
+    }
+  }
+}
+
 /**
  * Maps [iova, last] below one table. `entries` is the linear address of the table, 0 for one that does not exist yet
  * (dry run only).
@@ -144,10 +173,11 @@ function mapLevel<F, M>(
   const shift = levelShift<F>(level);
   const size = <u64>1 << shift;
   const leafFits = leafAllowed<F>(table, level) && !((iova ^ physical) & (size - 1));
-  let index = indexAt<F>(iova, level);
+  const entryCount = entriesIn<F>(table, level);
+  let index = indexIn<F>(table, iova, level);
   while (true) {
     if (leafFits && !(iova & (size - 1))) {
-      const whole = min<u64>((last - iova + 1) >> shift, <u64>(entriesPerTable<F>() - index));
+      const whole = min<u64>((last - iova + 1) >> shift, <u64>(entryCount - index));
       if (whole) {
         const n = <u32>whole;
         const at = entries + (<usize>index << 3);
@@ -155,7 +185,7 @@ function mapLevel<F, M>(
           if (entries && !noneSet(at, n, f.presentMask()) && anyLeaf<F>(table, at, n, level, iova)) return STATUS_OVERLAP;
         } else {
           if (level > 1 && !noneSet(at, n, f.presentMask())) dropTables<F>(table, at, n, level);
-          writeRun(at, physical | f.leafBits(permissions, level), size, n);
+          writeLeaves<F>(table, at, physical, f.leafBits(table, permissions, level), size, n);
           count(table, TABLE_ENTRIES_WRITTEN, whole);
           count(table, <usize>TABLE_LEAVES + (<usize>level << 3), whole);
         }
@@ -176,18 +206,18 @@ function mapLevel<F, M>(
         store<u64>(table, iova, TABLE_WHERE);
         return STATUS_OVERLAP;
       }
-      below = physicalStored(f.tableAddress(entry));
+      below = storedTable<F>(f.address(table, entry));
       if (!below) {
         store<u64>(table, iova, TABLE_WHERE);
         store<u64>(table, entry, TABLE_WHAT);
         return STATUS_BUS_ERROR;
       }
     } else if (dry) {
-      if (++pagesNeeded > MOST_PAGES) return STATUS_MEMORY_EXHAUSTED;
+      if (++pagesNeeded > MOST_PAGES >> tableOrder<F>()) return STATUS_MEMORY_EXHAUSTED;
     } else {
-      const offset = arenaTake();
+      const offset = arenaTake(tableOrder<F>());
       below = arenaStart + offset;
-      store<u64>(at, f.makeTable(arenaBase + <u64>offset));
+      store<u64>(at, f.makeTable(f.place(table, arenaBase + <u64>offset)));
       count(table, TABLE_PAGES, 1);
       count(table, TABLE_ENTRIES_WRITTEN, 1);
     }
@@ -213,14 +243,15 @@ export function lastTable<F>(table: usize, iova: u64): usize {
   const levels = load<u32>(table, TABLE_LEVELS);
   const mask = f.tableAddress(-1) | f.ordinaryTable() | f.largeLeaf();
   const expected = arenaBase | f.ordinaryTable();
-  let offset = load<u64>(table, TABLE_ROOT) - arenaBase;
+  let offset = load<u64>(table, TABLE_ROOT) - arenaBase + firstTable<F>(levels, iova);
   let p = start + <usize>offset;
   if (
-    isTable(offset, pages) &&
-    (levels < 5 || ((offset = nextTable<F>(p, iova, 5, mask, expected)), (p = start + <usize>offset), isTable(offset, pages))) &&
-    (levels < 4 || ((offset = nextTable<F>(p, iova, 4, mask, expected)), (p = start + <usize>offset), isTable(offset, pages))) &&
-    ((offset = nextTable<F>(p, iova, 3, mask, expected)), (p = start + <usize>offset), isTable(offset, pages)) &&
-    ((offset = nextTable<F>(p, iova, 2, mask, expected)), (p = start + <usize>offset), isTable(offset, pages))
+    f.inPlace(table) &&
+    isTable<F>(offset, pages) &&
+    (levels < 5 || ((offset = nextTable<F>(p, iova, 5, mask, expected)), (p = start + <usize>offset), isTable<F>(offset, pages))) &&
+    (levels < 4 || ((offset = nextTable<F>(p, iova, 4, mask, expected)), (p = start + <usize>offset), isTable<F>(offset, pages))) &&
+    (isShallow<F>(levels, 3) || ((offset = nextTable<F>(p, iova, 3, mask, expected)), (p = start + <usize>offset), isTable<F>(offset, pages))) &&
+    (isShallow<F>(levels, 2) || ((offset = nextTable<F>(p, iova, 2, mask, expected)), (p = start + <usize>offset), isTable<F>(offset, pages)))
   ) {
     return p;
   }
@@ -230,11 +261,13 @@ export function lastTable<F>(table: usize, iova: u64): usize {
 /** The same for tables anywhere and of any making. */
 function lastTableSlowly<F>(table: usize, iova: u64): usize {
   const f = changetype<F>(0);
-  let entries = physicalStored(load<u64>(table, TABLE_ROOT));
-  for (let level = load<u32>(table, TABLE_LEVELS); level > 1 && entries; level--) {
+  const levels = load<u32>(table, TABLE_LEVELS);
+  let entries = storedRoot<F>(table);
+  if (entries) entries += <usize>firstTable<F>(levels, iova);
+  for (let level = levels; level > 1 && entries; level--) {
     const entry = load<u64>(entries + (<usize>indexAt<F>(iova, level) << 3));
     if (!(entry & f.presentMask()) || f.isLeaf(entry, level)) return 0;
-    entries = physicalStored(f.tableAddress(entry));
+    entries = storedTable<F>(f.address(table, entry));
   }
   return entries;
 }
@@ -253,7 +286,7 @@ export function mapRange<F>(table: usize, iova: u64, physical: u64, length: u64,
   }
   const outputLast = load<u64>(table, TABLE_OUTPUT_LAST);
   if (physical > outputLast || length - 1 > outputLast - physical) return STATUS_OUTPUT_RANGE;
-  const pageBits = f.leafBits(permissions, 1);
+  const pageBits = f.leafBits(table, permissions, 1);
   if (!pageBits) return STATUS_PERMISSIONS;
 
   const lastTableShift = levelShift<F>(2);
@@ -264,13 +297,13 @@ export function mapRange<F>(table: usize, iova: u64, physical: u64, length: u64,
       const at = entries + (<usize>indexAt<F>(iova, 1) << 3);
       if (n == 1) {
         if (load<u64>(at) & f.presentMask()) return STATUS_OVERLAP;
-        store<u64>(at, physical | pageBits);
+        store<u64>(at, f.place(table, physical) | pageBits);
       } else {
         if (!noneSet(at, n, f.presentMask())) {
           store<u64>(table, iova + (<u64>firstInUse<F>(at, n) << levelShift<F>(1)), TABLE_WHERE);
           return STATUS_OVERLAP;
         }
-        writeRun(at, physical | pageBits, granule, n);
+        writeLeaves<F>(table, at, physical, pageBits, granule, n);
       }
       count(table, TABLE_ENTRIES_WRITTEN, n);
       count(table, TABLE_LEAVES + 8, n);
@@ -279,18 +312,18 @@ export function mapRange<F>(table: usize, iova: u64, physical: u64, length: u64,
   }
 
   const levels = load<u32>(table, TABLE_LEVELS);
-  let root = physicalStored(load<u64>(table, TABLE_ROOT));
+  let root = readyRoot<F>(table);
   if (!root) return STATUS_BUS_ERROR;
   pagesNeeded = 0;
   let status = mapLevel<F, Dry>(table, root, levels, iova, last, physical, permissions);
   while (status == STATUS_BUS_ERROR && storeTable<F>(table)) {
     pagesNeeded = 0;
-    root = physicalStored(load<u64>(table, TABLE_ROOT));
+    root = storedRoot<F>(table);
     status = mapLevel<F, Dry>(table, root, levels, iova, last, physical, permissions);
   }
   if (status != STATUS_OK) return status;
-  if (!arenaReserve(pagesNeeded)) return STATUS_MEMORY_EXHAUSTED;
-  root = physicalStored(load<u64>(table, TABLE_ROOT));
+  if (!arenaReserve(pagesNeeded, tableOrder<F>())) return STATUS_MEMORY_EXHAUSTED;
+  root = storedRoot<F>(table);
   return mapLevel<F, Real>(table, root, levels, iova, last, physical, permissions);
 }
 

@@ -1,28 +1,36 @@
 /** Tearing a table down: every page of it that came from the arena goes back, whatever it maps. */
 import { dispatch } from "../format/formats";
-import { STATUS_OK, TABLE_BYTES, TABLE_FORMAT, TABLE_LEVELS, TABLE_ROOT } from "../layout";
+import { STATUS_OK, TABLE_BYTES, TABLE_FORMAT, TABLE_LEVELS, TABLE_OWNS_ROOT, TABLE_ROOT } from "../layout";
 import { heapFree } from "../memory/heap";
-import { arenaReturn, physicalStored } from "../memory/physical";
-import { entriesPerTable } from "./table";
+import { arenaReturn, PAGE_BYTES, physicalStored } from "../memory/physical";
+import { rootBytes, tableBytes, tableOrder } from "./table";
 
-function releaseLevel<F>(address: u64, level: u32): void {
+/** Returns what the entries of a table point to: `bytes` of them, stored by the 4 KiB page. */
+function releaseBelow<F>(table: usize, address: u64, bytes: usize, level: u32): void {
   const f = changetype<F>(0);
-  const entries = physicalStored(address);
-  if (!entries) return;
-  if (level > 1) {
-    for (let i: u32 = 0; i < entriesPerTable<F>(); i++) {
-      const entry = load<u64>(entries + (<usize>i << 3));
-      if (entry & f.presentMask() && !f.isLeaf(entry, level)) releaseLevel<F>(f.tableAddress(entry), level - 1);
+  const part = min<usize>(bytes, PAGE_BYTES);
+  for (let done: usize = 0; level > 1 && done < bytes; done += part) {
+    const entries = physicalStored(address + <u64>done);
+    if (!entries) continue;
+    for (let at: usize = 0; at < part; at += 8) {
+      const entry = load<u64>(entries + at);
+      if (!(entry & f.presentMask()) || f.isLeaf(entry, level)) continue;
+      const below = f.address(table, entry);
+      releaseBelow<F>(table, below, tableBytes<F>(), level - 1);
+      arenaReturn(below, tableOrder<F>());
     }
   }
-  arenaReturn(address);
 }
 
 @unmanaged
 class Release {
   // @ts-ignore: decorator
   @inline run<F>(a: usize, b: usize, c: usize, d: usize): i32 {
-    releaseLevel<F>(load<u64>(a, TABLE_ROOT), load<u32>(a, TABLE_LEVELS));
+    const root = load<u64>(a, TABLE_ROOT);
+    const bytes = rootBytes<F>(a);
+    releaseBelow<F>(a, root, bytes, load<u32>(a, TABLE_LEVELS));
+    // A first table of another size is no page of its own, unless it was taken as one.
+    if (bytes == tableBytes<F>() || load<u32>(a, TABLE_OWNS_ROOT)) arenaReturn(root, tableOrder<F>());
     return STATUS_OK;
   }
 }

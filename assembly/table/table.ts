@@ -14,6 +14,7 @@ import {
   TABLE_INPUT_LAST,
   TABLE_LEVELS,
   TABLE_OUTPUT_LAST,
+  TABLE_OWNS_ROOT,
   TABLE_PAGES,
   TABLE_PAGE_SIZES,
   TABLE_RESERVED_LEAF,
@@ -21,7 +22,7 @@ import {
   TABLE_ROOT,
 } from "../layout";
 import { heapAllocate, heapFree } from "../memory/heap";
-import { arenaBase, arenaReserve, arenaTake, physicalWritePointer } from "../memory/physical";
+import { arenaBase, arenaReserve, arenaTake, physicalStored, physicalStoredRun, physicalWritePointer } from "../memory/physical";
 
 /** log2 of the bytes that one entry of a table at this level covers. */
 // @ts-ignore: decorator
@@ -36,6 +37,78 @@ export function levelShift<F>(level: u32): u64 {
 @inline
 export function entriesPerTable<F>(): u32 {
   return <u32>1 << changetype<F>(0).indexBits();
+}
+
+/** Bytes of one table page, and log2 of its 4 KiB pages: the order by which the arena knows it. */
+// @ts-ignore: decorator
+@inline
+export function tableBytes<F>(): usize {
+  return <usize>entriesPerTable<F>() << 3;
+}
+
+// @ts-ignore: decorator
+@inline
+export function tableOrder<F>(): u32 {
+  return changetype<F>(0).granuleShift() - 12;
+}
+
+/** Smallest first table (SMMUv3 section 5.4, CD.TTB0). */
+const LEAST_ROOT_BYTES: u64 = 64;
+
+/** Bytes of the first table, which is as long as the input address needs where the format says so. */
+// @ts-ignore: decorator
+@inline
+export function rootBytes<F>(table: usize): usize {
+  if (!changetype<F>(0).concatenated()) return tableBytes<F>();
+  const last = load<u64>(table, TABLE_INPUT_LAST) >> levelShift<F>(load<u32>(table, TABLE_LEVELS));
+  return <usize>max<u64>((last + 1) << 3, LEAST_ROOT_BYTES);
+}
+
+/** Whether the first table lies in the arena, whose first `pages` of 4 KiB are backed. */
+// @ts-ignore: decorator
+@inline
+export function rootInArena<F>(table: usize, offset: u64, pages: u64): bool {
+  if (!changetype<F>(0).concatenated()) return offset >> 12 < pages;
+  return offset >> 12 < pages && offset + <u64>rootBytes<F>(table) <= pages << 12;
+}
+
+/** Where among several first tables the one for `iova` begins, in bytes. */
+// @ts-ignore: decorator
+@inline
+export function firstTable<F>(levels: u32, iova: u64): u64 {
+  const f = changetype<F>(0);
+  return f.concatenated() > 1 ? (iova >> levelShift<F>(levels + 1)) << <u64>f.granuleShift() : 0;
+}
+
+/** Index of the entry for `iova` in a table of this level, several first tables being one. */
+// @ts-ignore: decorator
+@inline
+export function indexIn<F>(table: usize, iova: u64, level: u32): u32 {
+  const several = changetype<F>(0).concatenated() > 1 && level == load<u32>(table, TABLE_LEVELS);
+  return several ? <u32>(iova >> levelShift<F>(level)) : indexAt<F>(iova, level);
+}
+
+/** Entries of a table of this level, likewise. */
+// @ts-ignore: decorator
+@inline
+export function entriesIn<F>(table: usize, level: u32): u32 {
+  const several = changetype<F>(0).concatenated() > 1 && level == load<u32>(table, TABLE_LEVELS);
+  return several ? <u32>(rootBytes<F>(table) >> 3) : entriesPerTable<F>();
+}
+
+/** Linear address of a table that is stored in one piece, 0 otherwise. */
+// @ts-ignore: decorator
+@inline
+export function storedTable<F>(address: u64): usize {
+  return tableOrder<F>() ? physicalStoredRun(address, tableBytes<F>()) : physicalStored(address);
+}
+
+/** The same for the first table. */
+// @ts-ignore: decorator
+@inline
+export function storedRoot<F>(table: usize): usize {
+  const root = load<u64>(table, TABLE_ROOT);
+  return changetype<F>(0).concatenated() ? physicalStoredRun(root, rootBytes<F>(table)) : physicalStored(root);
 }
 
 // @ts-ignore: decorator
@@ -61,11 +134,21 @@ export function nextTable<F>(pointer: usize, iova: u64, level: u32, mask: u64, e
   return (load<u64>(pointer + entryOffset<F>(iova, level)) & mask) - expected;
 }
 
-/** Whether an offset of `nextTable` is a multiple of 4096 within the arena: its low bits, rotated to the top, are zero. */
+/**
+ * Whether an offset of `nextTable` is that of a table page within the arena's `pages` of 4 KiB: its low bits, rotated to
+ * the top, are zero.
+ */
 // @ts-ignore: decorator
 @inline
-export function isTable(offset: u64, pages: u64): bool {
-  return rotr<u64>(offset, 12) < pages;
+export function isTable<F>(offset: u64, pages: u64): bool {
+  return rotr<u64>(offset, <u64>changetype<F>(0).granuleShift()) < pages >> <u64>tableOrder<F>();
+}
+
+/** Whether a table may have fewer than `levels` levels, and has. */
+// @ts-ignore: decorator
+@inline
+export function isShallow<F>(has: u32, levels: u32): bool {
+  return changetype<F>(0).minLevels() < levels && has < levels;
 }
 
 /** Whether a leaf of this level's size may be written. */
@@ -105,22 +188,43 @@ class Configure {
 function configure<F>(table: usize, requestedInputBits: u32): i32 {
   const f = changetype<F>(0);
   const levels = load<u32>(table, TABLE_LEVELS);
-  if (levels < f.minLevels() || levels > f.maxLevels()) return STATUS_INVALID;
-  const full = f.granuleShift() + f.indexBits() * levels;
-  const inputBits = requestedInputBits ? requestedInputBits : full;
-  if (inputBits > full || inputBits < f.granuleShift()) return STATUS_INVALID;
+  const flags = load<u32>(table, TABLE_FLAGS);
   const outputBits = <u32>load<u64>(table, TABLE_OUTPUT_LAST);
-  if (outputBits < 32 || outputBits > f.addressBits()) return STATUS_INVALID;
+  const sizes = load<u64>(table, TABLE_PAGE_SIZES);
+  if (outputBits < 32 || !f.accepts(flags, levels, outputBits, sizes)) return STATUS_INVALID;
+  const full = f.granuleShift() + f.indexBits() * levels;
+  const widest = f.widestInput(flags);
+  const inputBits = requestedInputBits ? requestedInputBits : min<u32>(full, widest);
+  const most = min<u32>(full + (f.concatenated() > 1 ? ctz<u32>(f.concatenated()) : 0), widest);
+  if (inputBits > most || inputBits < f.granuleShift()) return STATUS_INVALID;
   store<u64>(table, (<u64>1 << outputBits) - 1, TABLE_OUTPUT_LAST);
   store<u64>(table, (<u64>1 << (f.canonical() ? inputBits - 1 : inputBits)) - 1, TABLE_INPUT_LAST);
-  const sizes = load<u64>(table, TABLE_PAGE_SIZES);
-  if (sizes & ~f.leafSizes() || !((sizes >> f.granuleShift()) & 1)) return STATUS_INVALID;
+  if (!((sizes >> f.granuleShift()) & 1)) return STATUS_INVALID;
   for (let level: u32 = 1; level <= levels; level++) {
     const at = table + (<usize>level << 3);
     store<u64>(at, level > 1 ? f.reservedInTable(table, level) : 0, TABLE_RESERVED_TABLE);
     const size = <u64>1 << levelShift<F>(level);
     store<u64>(at, f.reservedInLeaf(table, level, size, leafAllowed<F>(table, level)), TABLE_RESERVED_LEAF);
   }
+  return placeRoot<F>(table);
+}
+
+/** Takes the first table from the arena when TABLE_ROOT is all ones; otherwise sees that it can stand where it does. */
+function placeRoot<F>(table: usize): i32 {
+  const root = load<u64>(table, TABLE_ROOT);
+  const bytes = rootBytes<F>(table);
+  if (root != u64.MAX_VALUE) {
+    if (root & <u64>(bytes - 1)) return STATUS_INVALID;
+    // Declared RAM becomes a stored frame, so that the table can be changed in place.
+    physicalWritePointer(root);
+    return STATUS_OK;
+  }
+  // Tables side by side are software's to place.
+  if (bytes > tableBytes<F>()) return STATUS_INVALID;
+  if (!arenaReserve(1, tableOrder<F>())) return STATUS_MEMORY_EXHAUSTED;
+  store<u64>(table, arenaBase + <u64>arenaTake(tableOrder<F>()), TABLE_ROOT);
+  store<u64>(table, 1, TABLE_PAGES);
+  store<u32>(table, 1, TABLE_OWNS_ROOT);
   return STATUS_OK;
 }
 
@@ -138,7 +242,7 @@ function fail(table: usize, status: i32): usize {
 
 /**
  * Makes a table. With `root` all ones a zeroed root page is taken from the arena; otherwise the table is the one that
- * already stands at that physical address. `outputBits` is the width of physical addresses (HAW, OAS), `inputBits` of
+ * already stands at that physical address, a multiple of its size. `outputBits` is the width of physical addresses (HAW, OAS), `inputBits` of
  * input addresses (0: what the levels give). Returns its handle, or 0 with the reason in `tableCreateStatus`.
  */
 export function tableCreate(
@@ -157,19 +261,10 @@ export function tableCreate(
   store<u64>(table, pageSizes, TABLE_PAGE_SIZES);
   store<u32>(table, flags, TABLE_FLAGS);
   store<u64>(table, outputBits, TABLE_OUTPUT_LAST);
-  const status = dispatch<Configure>(format, table, inputBits, 0, 0);
-  if (status != STATUS_OK) return fail(table, STATUS_INVALID);
-  if (root != u64.MAX_VALUE && root & 0xfff) return fail(table, STATUS_INVALID);
-  if (root == u64.MAX_VALUE) {
-    if (!arenaReserve(1)) return fail(table, STATUS_MEMORY_EXHAUSTED);
-    root = arenaBase + <u64>arenaTake();
-    store<u64>(table, 1, TABLE_PAGES);
-  } else {
-    // Declared RAM becomes a stored frame, so that the table can be changed in place.
-    physicalWritePointer(root);
-  }
   store<u64>(table, root, TABLE_ROOT);
-  return table;
+  const status = dispatch<Configure>(format, table, inputBits, 0, 0);
+  if (status == STATUS_OK) return table;
+  return fail(table, status == STATUS_MEMORY_EXHAUSTED ? status : STATUS_INVALID);
 }
 
 /** Gives back a table's handle; the table in memory stays as it is. */

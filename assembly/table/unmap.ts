@@ -25,14 +25,12 @@ import {
   TABLE_LEAVES,
   TABLE_LEVELS,
   TABLE_REMOVED,
-  TABLE_ROOT,
   TABLE_WHAT,
   TABLE_WHERE,
 } from "../layout";
-import { physicalStored } from "../memory/physical";
-import { freeTable, storeTable } from "./below";
+import { freeTable, readyRoot, storeTable } from "./below";
 import { Dry, lastTable, noneSet, Real } from "./map";
-import { count, entriesPerTable, indexAt, inputInRange, levelShift } from "./table";
+import { count, entriesPerTable, indexAt, indexIn, inputInRange, levelShift, storedRoot, storedTable } from "./table";
 
 /** Bytes that the real run removed. */
 let removedBytes: u64 = 0;
@@ -127,7 +125,7 @@ function unmapLevel<F, M>(table: usize, entries: usize, level: u32, iova: u64, l
   const dry = changetype<M>(0).dry();
   const shift = levelShift<F>(level);
   const size = <u64>1 << shift;
-  let index = indexAt<F>(iova, level);
+  let index = indexIn<F>(table, iova, level);
   while (true) {
     const at = entries + (<usize>index << 3);
     const entry = load<u64>(at);
@@ -147,8 +145,8 @@ function unmapLevel<F, M>(table: usize, entries: usize, level: u32, iova: u64, l
         countRemoved(table, level, 1, shift);
       }
     } else {
-      const address = f.tableAddress(entry);
-      const below = physicalStored(address);
+      const address = f.address(table, entry);
+      const below = storedTable<F>(address);
       if (!below) {
         store<u64>(table, iova, TABLE_WHERE);
         store<u64>(table, entry, TABLE_WHAT);
@@ -165,7 +163,7 @@ function unmapLevel<F, M>(table: usize, entries: usize, level: u32, iova: u64, l
         if (covered || (flags & <u32>RECLAIM_EMPTY && noneSet(below, entriesPerTable<F>(), -1))) {
           store<u64>(at, 0);
           count(table, TABLE_ENTRIES_WRITTEN, 1);
-          freeTable(table, address, level - 1);
+          freeTable<F>(table, address, level - 1);
         }
       }
     }
@@ -205,11 +203,11 @@ export function unmapRange<F>(table: usize, iova: u64, length: u64, flags: u32):
   }
 
   const levels = load<u32>(table, TABLE_LEVELS);
-  let root = physicalStored(load<u64>(table, TABLE_ROOT));
+  let root = readyRoot<F>(table);
   if (!root) return STATUS_BUS_ERROR;
   let status = unmapLevel<F, Dry>(table, root, levels, iova, last, flags);
   while (status == STATUS_BUS_ERROR && storeTable<F>(table)) {
-    root = physicalStored(load<u64>(table, TABLE_ROOT));
+    root = storedRoot<F>(table);
     status = unmapLevel<F, Dry>(table, root, levels, iova, last, flags);
   }
   if (status != STATUS_OK) return status;

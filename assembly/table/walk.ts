@@ -63,7 +63,21 @@ import {
 } from "../layout";
 import { arenaBytes, arenaStart } from "../memory/heap";
 import { arenaBase, physicalPointer, physicalWritePointer } from "../memory/physical";
-import { count, entriesPerTable, entryOffset, indexAt, inputInRange, inRange, isTable, levelShift, nextTable } from "./table";
+import {
+  count,
+  entriesPerTable,
+  entryOffset,
+  firstTable,
+  indexAt,
+  inputInRange,
+  inRange,
+  isShallow,
+  isTable,
+  levelShift,
+  nextTable,
+  rootInArena,
+  tableOrder,
+} from "./table";
 
 // @ts-ignore: decorator
 @inline
@@ -179,7 +193,7 @@ export function walkPrecisely<F>(table: usize, iova: u64, access: u32, result: u
   let reads: u32 = 0;
   let secondReads: u32 = 0;
   let rights = f.initialRights(table);
-  let address = load<u64>(table, TABLE_ROOT);
+  let address = load<u64>(table, TABLE_ROOT) + firstTable<F>(levels, iova);
   let outcome: u32 = WALK_OK;
   // Where the entry is as this table says, and where it is in memory: the same without a second stage.
   let at: u64 = 0;
@@ -245,13 +259,13 @@ export function walkPrecisely<F>(table: usize, iova: u64, access: u32, result: u
       }
     }
     if (leaf) break;
-    address = f.tableAddress(entry);
+    address = f.address(table, entry);
     level--;
   }
   let shift = <u32>levelShift<F>(level);
   if (!outcome) {
     const size = <u64>1 << shift;
-    let output = f.leafAddress(entry, size) | (iova & (size - 1));
+    let output = (f.address(table, entry) & ~(size - 1)) | (iova & (size - 1));
     let granted = f.grants(rights, entry);
     let clean = f.touchLeaf(flags, updated, ACCESS_WRITE) != updated;
     // 8. The output through the second stage.
@@ -312,8 +326,9 @@ function lookUp<F>(table: usize, iova: u64, result: usize): void {
   const f = changetype<F>(0);
   store<u64>(result, u64.MAX_VALUE);
   if (!inputInRange<F>(table, iova)) return;
-  let address = load<u64>(table, TABLE_ROOT);
-  for (let level = load<u32>(table, TABLE_LEVELS); level; level--) {
+  const levels = load<u32>(table, TABLE_LEVELS);
+  let address = load<u64>(table, TABLE_ROOT) + firstTable<F>(levels, iova);
+  for (let level = levels; level; level--) {
     const pointer = physicalPointer(address + (<u64>indexAt<F>(iova, level) << 3));
     if (!pointer) return;
     count(table, TABLE_ENTRIES_READ, 1);
@@ -321,10 +336,10 @@ function lookUp<F>(table: usize, iova: u64, result: usize): void {
     if (!(entry & f.presentMask())) return;
     if (f.isLeaf(entry, level)) {
       const size = <u64>1 << levelShift<F>(level);
-      store<u64>(result, f.leafAddress(entry, size) | (iova & (size - 1)));
+      store<u64>(result, (f.address(table, entry) & ~(size - 1)) | (iova & (size - 1)));
       return;
     }
-    address = f.tableAddress(entry);
+    address = f.address(table, entry);
   }
 }
 
@@ -346,7 +361,7 @@ class InARow {
 }
 
 /**
- * Tables larger than this are not expected in the processor's caches: the entries of the last level are then read for
+ * Tables of more pages of 4 KiB than this are not expected in the processor's caches: the entries of the last level are then read for
  * many walks in a row, so that as many misses overlap as the processor can have.
  */
 const CACHED_PAGES: u64 = 1024;
@@ -406,8 +421,8 @@ function walkBatchOf<F, C, R>(table: usize, batch: usize): void {
   let reads: u64 = 0;
 
   // All ones: the format has no mask for this kind of access, and every walk is made precisely.
-  const masked = !checked || f.deniedInTable(table, uniform) != u64.MAX_VALUE;
-  if (rootOffset >> 12 < pages && !accesses && masked && !load<u32>(table, TABLE_SECOND_STAGE)) {
+  const masked = checked ? f.deniedInTable(table, uniform) != u64.MAX_VALUE : f.inPlace(table);
+  if (rootInArena<F>(table, rootOffset, pages) && !accesses && masked && !load<u32>(table, TABLE_SECOND_STAGE)) {
     // What must be set and what must be clear in every entry of a kind.
     const tableRequired = checked ? f.requiredInTable(table, uniform) | f.ordinaryTable() : f.ordinaryTable();
     const tableDenied = checked
@@ -434,10 +449,10 @@ function walkBatchOf<F, C, R>(table: usize, batch: usize): void {
         const iova1 = load<u64>(from, 8);
         const iova2 = load<u64>(from, 16);
         const iova3 = load<u64>(from, 24);
-        let p0 = root;
-        let p1 = root;
-        let p2 = root;
-        let p3 = root;
+        let p0 = root + <usize>firstTable<F>(levels, iova0);
+        let p1 = root + <usize>firstTable<F>(levels, iova1);
+        let p2 = root + <usize>firstTable<F>(levels, iova2);
+        let p3 = root + <usize>firstTable<F>(levels, iova3);
         let o0: u64 = 0;
         let o1: u64 = 0;
         let o2: u64 = 0;
@@ -458,7 +473,7 @@ function walkBatchOf<F, C, R>(table: usize, batch: usize): void {
               p1 = start + <usize>o1,
               p2 = start + <usize>o2,
               p3 = start + <usize>o3,
-              isTable(o0, pages) && isTable(o1, pages) && isTable(o2, pages) && isTable(o3, pages)
+              isTable<F>(o0, pages) && isTable<F>(o1, pages) && isTable<F>(o2, pages) && isTable<F>(o3, pages)
             )) &&
             (levels < 4 || (
               o0 = nextTable<F>(p0, iova0, 4, mask, expected),
@@ -469,9 +484,9 @@ function walkBatchOf<F, C, R>(table: usize, batch: usize): void {
               p1 = start + <usize>o1,
               p2 = start + <usize>o2,
               p3 = start + <usize>o3,
-              isTable(o0, pages) && isTable(o1, pages) && isTable(o2, pages) && isTable(o3, pages)
+              isTable<F>(o0, pages) && isTable<F>(o1, pages) && isTable<F>(o2, pages) && isTable<F>(o3, pages)
             )) &&
-            (
+            (isShallow<F>(levels, 3) || (
               o0 = nextTable<F>(p0, iova0, 3, mask, expected),
               o1 = nextTable<F>(p1, iova1, 3, mask, expected),
               o2 = nextTable<F>(p2, iova2, 3, mask, expected),
@@ -480,9 +495,9 @@ function walkBatchOf<F, C, R>(table: usize, batch: usize): void {
               p1 = start + <usize>o1,
               p2 = start + <usize>o2,
               p3 = start + <usize>o3,
-              isTable(o0, pages) && isTable(o1, pages) && isTable(o2, pages) && isTable(o3, pages)
-            ) &&
-            (
+              isTable<F>(o0, pages) && isTable<F>(o1, pages) && isTable<F>(o2, pages) && isTable<F>(o3, pages)
+            )) &&
+            (isShallow<F>(levels, 2) || (
               o0 = nextTable<F>(p0, iova0, 2, mask, expected),
               o1 = nextTable<F>(p1, iova1, 2, mask, expected),
               o2 = nextTable<F>(p2, iova2, 2, mask, expected),
@@ -491,8 +506,8 @@ function walkBatchOf<F, C, R>(table: usize, batch: usize): void {
               p1 = start + <usize>o1,
               p2 = start + <usize>o2,
               p3 = start + <usize>o3,
-              isTable(o0, pages) && isTable(o1, pages) && isTable(o2, pages) && isTable(o3, pages)
-            )
+              isTable<F>(o0, pages) && isTable<F>(o1, pages) && isTable<F>(o2, pages) && isTable<F>(o3, pages)
+            ))
           )
         ) {
           break;
@@ -546,7 +561,7 @@ function walkBatchOf<F, C, R>(table: usize, batch: usize): void {
       // What stopped it, large leaves above all, and the end of the batch: one by one.
       for (let k = min<u32>(ONE_BY_ONE, <u32>((end - from) >> 3)); k; k--) {
         const iova = load<u64>(from);
-        let pointer = root;
+        let pointer = root + <usize>firstTable<F>(levels, iova);
         let level = levels;
         let shift = levelShift<F>(levels);
         let entry: u64 = 0;
@@ -555,7 +570,7 @@ function walkBatchOf<F, C, R>(table: usize, batch: usize): void {
           entry = load<u64>(pointer + (<usize>((iova >> shift) & <u64>(entriesPerTable<F>() - 1)) << 3));
           if (f.isLeaf(entry, level)) break;
           const offset = (entry & mask) - expected;
-          reached = isTable(offset, pages);
+          reached = isTable<F>(offset, pages);
           pointer = start + <usize>offset;
           level--;
           shift -= <u64>f.indexBits();
@@ -592,7 +607,7 @@ function walkBatchOf<F, C, R>(table: usize, batch: usize): void {
 class WalkBatch {
   // @ts-ignore: decorator
   @inline run<F>(a: usize, b: usize, c: usize, d: usize): i32 {
-    if (load<u64>(a, TABLE_PAGES) > CACHED_PAGES) walkBatchOf<F, Hardware, InARow>(a, b);
+    if (load<u64>(a, TABLE_PAGES) > CACHED_PAGES >> <u64>tableOrder<F>()) walkBatchOf<F, Hardware, InARow>(a, b);
     else walkBatchOf<F, Hardware, AtOnce>(a, b);
     return 0;
   }
@@ -602,7 +617,7 @@ class WalkBatch {
 class LookupBatch {
   // @ts-ignore: decorator
   @inline run<F>(a: usize, b: usize, c: usize, d: usize): i32 {
-    if (load<u64>(a, TABLE_PAGES) > CACHED_PAGES) walkBatchOf<F, Software, InARow>(a, b);
+    if (load<u64>(a, TABLE_PAGES) > CACHED_PAGES >> <u64>tableOrder<F>()) walkBatchOf<F, Software, InARow>(a, b);
     else walkBatchOf<F, Software, AtOnce>(a, b);
     return 0;
   }

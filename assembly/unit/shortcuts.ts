@@ -33,7 +33,7 @@ import {
 import { iotlbValue } from "../cache/iotlb";
 import { arenaBytes, arenaStart } from "../memory/heap";
 import { arenaBase } from "../memory/physical";
-import { entryOffset, inRange, isTable, levelShift } from "../table/table";
+import { entryOffset, firstTable, inRange, isTable, levelShift } from "../table/table";
 import { statusWord, walkLogged } from "../table/walk";
 
 const BYTES: usize = 128;
@@ -176,13 +176,13 @@ export function shortcutMake<F>(regime: usize, iova: u64, source: u64, requested
   const expected = load<u64>(pattern, PATTERN_TABLE_EXPECTED);
   const levels = load<u32>(table, TABLE_LEVELS);
   const pages = <u64>arenaBytes >> 12;
-  let offset = load<u64>(table, TABLE_ROOT) - arenaBase;
+  let offset = load<u64>(table, TABLE_ROOT) - arenaBase + firstTable<F>(levels, iova);
   let rights = f.initialRights(table);
   let level = levels;
   let entry: u64 = 0;
   if (!inRange<F>(iova, load<u64>(table, TABLE_INPUT_LAST))) return false;
   while (true) {
-    if (!isTable(offset, pages)) return false;
+    if (!isTable<F>(offset, pages)) return false;
     entry = load<u64>(arenaStart + <usize>offset + entryOffset<F>(iova, level));
     if (f.isLeaf(entry, level)) break;
     rights = f.combine(rights, entry, level);

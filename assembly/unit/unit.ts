@@ -45,6 +45,8 @@ import {
   REGIME_FLAGS,
   REGIME_FORMAT,
   REGIME_LAST,
+  REGIME_LIMITS_INPUT,
+  REGIME_LOWER_IGNORES_TOP_BYTE,
   REGIME_ORDINARY,
   REGIME_OWNER,
   REGIME_PATTERNS,
@@ -54,7 +56,11 @@ import {
   REGIME_REFUSES_PRIVILEGED,
   REGIME_TABLE,
   REGIME_TAG,
+  REGIME_TWO_HALVES,
+  REGIME_UPPER_IGNORES_TOP_BYTE,
+  REGIME_UPPER_TABLE,
   TABLE_FORMAT,
+  TABLE_INPUT_LAST,
   TABLE_RESERVED_TABLE,
   TABLE_SECOND_STAGE,
   UNIT_BATCH_ACCESS,
@@ -85,6 +91,7 @@ import {
   UNIT_PRIVILEGED,
   UNIT_REQUESTS,
   UNIT_SOURCES,
+  WALK_INPUT_RANGE,
   WALK_NO_EXECUTE,
   WALK_NO_READ,
   WALK_NO_USER,
@@ -227,10 +234,11 @@ class MakePatterns {
 const PRIVILEGED_KINDS: u32 = 0xf0;
 
 /** Makes a regime; 0 when memory is exhausted. `table` is a table's handle, or 0: addresses up to `last` pass. */
-export function regimeCreate(table: usize, last: u64, tag: u64, owner: u64, flags: u32, accessClear: u32, accessSet: u32): usize {
+export function regimeCreate(table: usize, upper: usize, last: u64, tag: u64, owner: u64, flags: u32, accessClear: u32, accessSet: u32): usize {
   const regime = heapAllocate(REGIME_BYTES);
   if (!regime) return 0;
   store<u32>(regime, <u32>table, REGIME_TABLE);
+  store<u32>(regime, <u32>upper, REGIME_UPPER_TABLE);
   store<u64>(regime, last, REGIME_LAST);
   store<u64>(regime, tag, REGIME_TAG);
   store<u64>(regime, owner, REGIME_OWNER);
@@ -251,10 +259,13 @@ export function regimeCreate(table: usize, last: u64, tag: u64, owner: u64, flag
 /** Gives back a regime and the handles of its tables (not the tables in memory, which are software's). */
 export function regimeRelease(regime: usize): void {
   const table = <usize>load<u32>(regime, REGIME_TABLE);
-  if (table) {
-    const second = <usize>load<u32>(table, TABLE_SECOND_STAGE);
+  const upper = <usize>load<u32>(regime, REGIME_UPPER_TABLE);
+  if (table || upper) {
+    // Both halves have the same second stage.
+    const second = <usize>load<u32>(table ? table : upper, TABLE_SECOND_STAGE);
     if (second) tableForget(second);
-    tableForget(table);
+    if (table) tableForget(table);
+    if (upper) tableForget(upper);
   }
   heapFree(regime, REGIME_BYTES);
 }
@@ -310,7 +321,22 @@ function translateSlowly(unit: usize, regime: usize, iova: u64, requested: u32, 
   if (access & <u32>ACCESS_EXECUTE && flags & <u32>REGIME_REFUSES_EXECUTE) return UNIT_EXECUTE;
   if (access & <u32>ACCESS_PRIVILEGED && flags & <u32>REGIME_REFUSES_PRIVILEGED) return UNIT_PRIVILEGED;
   const refusedSpan = load<u64>(regime, REGIME_REFUSED_SPAN);
-  const table = <usize>load<u32>(regime, REGIME_TABLE);
+  let table = <usize>load<u32>(regime, REGIME_TABLE);
+  if (flags & <u32>REGIME_LIMITS_INPUT && iova > load<u64>(regime, REGIME_LAST)) return UNIT_BEYOND;
+  // What the table is walked for: an address of the upper half without its sign.
+  let walked = iova;
+  if (flags & <u32>REGIME_TWO_HALVES) {
+    const upper = ((iova >> 55) & 1) != 0;
+    const ignoresTopByte = flags & <u32>(upper ? REGIME_UPPER_IGNORES_TOP_BYTE : REGIME_LOWER_IGNORES_TOP_BYTE);
+    if (ignoresTopByte) walked = <u64>(<i64>(iova << 8) >> 8);
+    if (upper) table = <usize>load<u32>(regime, REGIME_UPPER_TABLE);
+    if (!table) return WALK_INPUT_RANGE;
+    if (upper) {
+      const last = load<u64>(table, TABLE_INPUT_LAST);
+      if (~walked > last) return WALK_INPUT_RANGE;
+      walked &= last;
+    }
+  }
   if (!table) {
     if (iova > load<u64>(regime, REGIME_LAST)) return UNIT_BEYOND;
     if (iova - INTERRUPT_FIRST < refusedSpan) return UNIT_INTERRUPT_RANGE;
@@ -339,7 +365,7 @@ function translateSlowly(unit: usize, regime: usize, iova: u64, requested: u32, 
       return statusWord(WALK_OK, 0, 0, iotlbShift(entry));
     }
   }
-  store<u64>(input, iova);
+  store<u64>(input, walked);
   const status = <u32>dispatch<Walk>(load<u32>(table, TABLE_FORMAT), table, input, <usize>access, result);
   count(unit, UNIT_ENTRIES_READ, status >> <u32>WALK_READS_SHIFT);
   if (status & <u32>WALK_OUTCOME_MASK) return status;

@@ -13,7 +13,7 @@ const NEW_ROOT = 0xffff_ffff_ffff_ffffn;
 
 /** Options of an engine. */
 export interface EngineOptions {
-  /** Where page tables lie in physical memory, on a 4 KiB boundary; 4 GiB from there are theirs. Default 2^38. */
+  /** Where page tables lie in physical memory, on a 64 KiB boundary; 4 GiB from there are theirs. Default 2^38. */
   readonly arenaBase?: PhysicalAddress;
 }
 

@@ -10,13 +10,14 @@ export interface FormatDescription {
   /** Name on the command line, such as `vtdss`. */
   readonly name: string;
   readonly title: string;
+  /** Fewest and most levels of a table, without options of the format. */
   readonly minLevels: number;
   readonly maxLevels: number;
-  /** Bytes of the smallest leaf. */
+  /** Bytes of the smallest leaf, and of a table page. */
   readonly granule: bigint;
   /** Leaf sizes as a bitmap, bit n = 2^n bytes (Linux's pgsize_bitmap). */
   readonly pageSizes: bigint;
-  /** Widest physical address that an entry holds, in bits. */
+  /** Widest physical address that an entry holds without options of the format, in bits. */
   readonly outputBits: number;
   /** Whether input addresses are sign-extended. */
   readonly canonical: boolean;
@@ -38,6 +39,7 @@ export function readFormats(exports: WasmExports, linear: LinearMemory): FormatD
       new TextDecoder("utf-16le").decode(linear.u8(linear.getU32(at + pointer), linear.getU32(at + length) * 2));
     const granuleShift = linear.getU32(at + layout.FORMAT_GRANULE_SHIFT);
     const indexBits = linear.getU32(at + layout.FORMAT_INDEX_BITS);
+    const widestInput = linear.getU32(at + layout.FORMAT_INPUT_BITS);
     formats.push({
       index,
       name: text(layout.FORMAT_NAME, layout.FORMAT_NAME_LENGTH),
@@ -49,7 +51,7 @@ export function readFormats(exports: WasmExports, linear: LinearMemory): FormatD
       outputBits: linear.getU32(at + layout.FORMAT_OUTPUT_BITS),
       canonical: linear.getU32(at + layout.FORMAT_CANONICAL) !== 0,
       reservesInterruptRange: linear.getU32(at + layout.FORMAT_RESERVES_INTERRUPT_RANGE) !== 0,
-      inputBits: (levels) => granuleShift + indexBits * levels,
+      inputBits: (levels) => Math.min(granuleShift + indexBits * levels, widestInput),
       levelShift: (level) => granuleShift + indexBits * (level - 1),
     });
   }

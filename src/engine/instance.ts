@@ -8,10 +8,10 @@ export interface WasmExports {
   formatDescribe(index: number): number;
 
   // Physical memory (assembly/memory/physical.ts)
-  arenaFreeStack(): number;
-  arenaFreeDepth(): number;
+  arenaFreeStack(order: number): number;
+  arenaFreeDepth(order: number): number;
   arenaPagesLive(): number;
-  physicalAllocatePage(): bigint;
+  physicalAllocatePage(order: number): bigint;
   physicalArenaBase(): bigint;
   physicalCheckLoad(first: bigint, last: bigint): number;
   physicalDeclareRam(first: bigint, last: bigint): number;
@@ -67,6 +67,7 @@ export interface WasmExports {
   walkLog(buffer: number, capacity: number): number;
   regimeCreate(
     table: number,
+    upper: number,
     last: bigint,
     tag: bigint,
     owner: bigint,
@@ -74,6 +75,7 @@ export interface WasmExports {
     accessClear: number,
     accessSet: number,
   ): number;
+  tableForget(table: number): void;
   regimeRelease(regime: number): void;
   unitCreate(iotlbEntries: number): number;
   unitInvalidate(unit: number, mask: bigint, owner: bigint, first: bigint, last: bigint): number;

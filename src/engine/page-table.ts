@@ -25,7 +25,7 @@ export interface Access {
 
 /** Options of a new table. Widths default to the widest that the format has. */
 export interface PageTableOptions {
-  /** Default 4. */
+  /** Default: 4, or as many as the format has. */
   readonly levels?: number;
   /** Width of input addresses (MGAW, 64 - T0SZ). Default: what the levels give. */
   readonly inputBits?: number;
@@ -35,7 +35,10 @@ export interface PageTableOptions {
   readonly pageSizes?: bigint;
   /** Options of the format, as the FLAG_* constants of its file. Default 0. */
   readonly flags?: number;
-  /** Address of a table that already stands in memory; without it an empty root page is taken from the arena. */
+  /**
+   * Address of a table that already stands in memory, a multiple of the table's size; without it an empty root page is
+   * taken from the arena.
+   */
   readonly root?: PhysicalAddress;
   /** The table that translates the addresses of this one: those of its tables and those it gives. Nested translation. */
   readonly secondStage?: PageTable;
@@ -258,6 +261,8 @@ export class PageTable {
   readonly root: PhysicalAddress;
   readonly #request: number;
   readonly #one: WalkBatch;
+  /** log2 of the 4 KiB pages of a table page. */
+  readonly #pageOrder: number;
 
   constructor(
     private readonly exports: WasmExports,
@@ -271,6 +276,7 @@ export class PageTable {
     this.root = physicalAddress(linear.getU64(handle + layout.TABLE_ROOT));
     this.#request = linear.allocate(32);
     this.#one = new WalkBatch(linear, 1);
+    this.#pageOrder = format.levelShift(1) - 12;
   }
 
   /**
@@ -300,8 +306,8 @@ export class PageTable {
     const status = this.exports.unmapOne(this.handle, this.#request, flags);
     if (status !== layout.STATUS_OK) throw statusError(status, operation(), this.#where());
     const freed = this.linear.getU32(this.handle + layout.TABLE_FREED);
-    const depth = this.exports.arenaFreeDepth() >>> 0;
-    const stack = this.linear.u32((this.exports.arenaFreeStack() >>> 0) + (depth - freed) * 4, freed);
+    const depth = this.exports.arenaFreeDepth(this.#pageOrder) >>> 0;
+    const stack = this.linear.u32((this.exports.arenaFreeStack(this.#pageOrder) >>> 0) + (depth - freed) * 4, freed);
     const base = BigInt.asUintN(64, this.exports.physicalArenaBase());
     return {
       length: this.linear.getU64(this.handle + layout.TABLE_WHAT),
@@ -371,7 +377,7 @@ export class PageTable {
     return {
       leaves: this.#bySize((level) => Number(this.linear.getU64(this.handle + layout.TABLE_LEAVES + level * 8)), true),
       tablePages,
-      tableBytes: tablePages * 4096,
+      tableBytes: tablePages * Number(this.format.granule),
       entriesWritten: Number(this.linear.getU64(this.handle + layout.TABLE_ENTRIES_WRITTEN)),
       entriesRead: Number(this.linear.getU64(this.handle + layout.TABLE_ENTRIES_READ)),
     };

@@ -22,7 +22,7 @@ export class PhysicalMemory {
     return physicalAddress(BigInt.asUintN(64, this.exports.physicalArenaBase()));
   }
 
-  /** Table pages of the arena in use. */
+  /** 4 KiB pages of the arena in use. */
   get pagesInUse(): number {
     return this.exports.arenaPagesLive() >>> 0;
   }
@@ -36,9 +36,9 @@ export class PhysicalMemory {
     if (status !== STATUS_OK) throw statusError(status, `declare RAM ${hex(start)} - ${hex(end)}`);
   }
 
-  /** Takes a zeroed 4 KiB page of the arena. Throws `memory-exhausted`. */
-  allocatePage(): PhysicalAddress {
-    const page = BigInt.asUintN(64, this.exports.physicalAllocatePage());
+  /** Takes a zeroed page of 4, 16 or 64 KiB of the arena, aligned to its size. Throws `memory-exhausted`. */
+  allocatePage(bytes: 4096 | 16384 | 65536 = 4096): PhysicalAddress {
+    const page = BigInt.asUintN(64, this.exports.physicalAllocatePage(Math.log2(bytes / PAGE_BYTES)));
     if (page === NO_PAGE) throw statusError(STATUS_MEMORY_EXHAUSTED, "allocate a page");
     return physicalAddress(page);
   }

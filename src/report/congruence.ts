@@ -55,6 +55,8 @@ export function congruenceExperiment(engine: Engine): CongruenceCase[] {
     const block = 1n << BigInt(format.levelShift(2));
     const length = BLOCKS * block;
     for (let levels = format.minLevels; levels <= format.maxLevels; levels++) {
+      // Room for the buffer behind an address that is aligned to twice its length.
+      if (format.inputBits(levels) - (format.canonical ? 1 : 0) < format.levelShift(2) + 7) continue;
       const contiguous: Piece[] = [{ physical: PHYSICAL_BASE + block + granule, length }];
       // Every second block of physical memory: contiguous in IOVA only.
       const scattered: Piece[] = [

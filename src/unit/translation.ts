@@ -7,7 +7,7 @@ import { type PhysicalAddress, physicalAddress } from "../engine/addresses.js";
 import { Batch } from "../engine/batch.js";
 import type { Engine } from "../engine/engine.js";
 import { IommuError, statusError } from "../engine/errors.js";
-import { type Access, encodeAccess } from "../engine/page-table.js";
+import { type Access, encodeAccess, WalkBatch } from "../engine/page-table.js";
 
 /** One stage of translation: a table that stands in memory. Widths in bits; `flags` as the format's file says. */
 export interface Stage {
@@ -26,8 +26,18 @@ export interface Regime {
   readonly first: Stage | null;
   /** The second stage behind it, if there is one. */
   readonly second?: Stage;
-  /** Highest address that passes without a table. */
+  /** Highest address that passes without a table; with `limitsInput`, highest address at all. */
   readonly last: bigint;
+  readonly limitsInput?: boolean;
+  /**
+   * The input address has two halves, told apart by bit 55: `first` translates the lower one (null: nothing does), `upper`
+   * the other. A half may ignore the top byte.
+   */
+  readonly halves?: {
+    readonly upper: Stage | null;
+    readonly lowerIgnoresTopByte: boolean;
+    readonly upperIgnoresTopByte: boolean;
+  };
   /** With the page, what an IOTLB entry is found by (64 bits); what it is invalidated by. */
   readonly tag: bigint;
   readonly owner: bigint;
@@ -43,6 +53,7 @@ export interface Regime {
 export interface RegimeHandle {
   readonly regime: number;
   readonly first: number;
+  readonly upper: number;
   readonly second: number;
 }
 
@@ -160,6 +171,7 @@ export interface TranslationHandler {
 export class Translation {
   readonly #handle: number;
   readonly #log: number;
+  readonly #walk: WalkBatch;
 
   /** Throws `memory-exhausted`, and `invalid` for an impossible geometry. */
   constructor(
@@ -172,6 +184,7 @@ export class Translation {
     this.#handle = engine.exports.unitCreate(iotlbEntries) >>> 0;
     if (this.#handle === 0) throw statusError(layout.STATUS_MEMORY_EXHAUSTED, "make a remapping unit");
     this.#log = engine.linear.allocate(MOST_READS * layout.READ_BYTES);
+    this.#walk = new WalkBatch(engine.linear, 1);
   }
 
   /** Requests without PASID for [first, last] go to the handler's `intercepted`. */
@@ -194,17 +207,26 @@ export class Translation {
     const { exports, linear } = this.engine;
     const first = regime.first ? this.#table(regime.first) : 0;
     const second = regime.second ? this.#table(regime.second) : 0;
-    if (first !== 0 && second !== 0) linear.setU32(first + layout.TABLE_SECOND_STAGE, second);
-    let flags = 0;
+    const upper = regime.halves?.upper ? this.#table(regime.halves.upper) : 0;
+    for (const table of [first, upper]) {
+      if (table !== 0 && second !== 0) linear.setU32(table + layout.TABLE_SECOND_STAGE, second);
+    }
+    let flags = regime.limitsInput ? layout.REGIME_LIMITS_INPUT : 0;
+    if (regime.halves) {
+      flags |=
+        layout.REGIME_TWO_HALVES |
+        (regime.halves.lowerIgnoresTopByte ? layout.REGIME_LOWER_IGNORES_TOP_BYTE : 0) |
+        (regime.halves.upperIgnoresTopByte ? layout.REGIME_UPPER_IGNORES_TOP_BYTE : 0);
+    }
     for (const name of Object.keys(REGIME_FLAGS) as (keyof typeof REGIME_FLAGS)[]) {
       if (regime[name]) flags |= REGIME_FLAGS[name];
     }
     const { last, tag, owner, accessClear = 0, accessSet = 0 } = regime;
-    const handle = exports.regimeCreate(first, last, tag, owner, flags, accessClear, accessSet) >>> 0;
+    const handle = exports.regimeCreate(first, upper, last, tag, owner, flags, accessClear, accessSet) >>> 0;
     if (handle === 0 || exports.unitSetRegime(this.#handle, source, pasid ?? layout.NO_PASID, handle) === 0) {
       throw statusError(layout.STATUS_MEMORY_EXHAUSTED, `keep what requests of source ${source} go through`);
     }
-    return { regime: handle, first, second };
+    return { regime: handle, first, upper, second };
   }
 
   /** Forgets what requests of a source go through: the next one is resolved anew. */
@@ -253,21 +275,38 @@ export class Translation {
     }
   }
 
+  /**
+   * Walks one stage for one address, to read. Returns the status word of the walk and the physical address, or on a fault
+   * that of the entry.
+   */
+  walkStage(stage: Stage, address: bigint): { readonly status: number; readonly physical: bigint } {
+    const table = this.#table(stage);
+    this.#walk.iova[0] = address;
+    this.engine.exports.walkBatch(table, this.#walk.prepare(1, layout.ACCESS_READ));
+    this.engine.exports.tableForget(table);
+    return { status: this.#walk.status[0], physical: this.#walk.physical[0] };
+  }
+
   /** What the last request that was translated singly is allowed, as GRANT_* bits. */
   get lastGrants(): number {
     return this.engine.exports.unitLastGrants() >>> 0;
   }
 
-  /** Runs `work` and returns every entry of a page table that was read meanwhile (of one request). */
+  /** Runs `work` and returns every entry of a page table that was read meanwhile and not taken (of one request). */
   logReads(work: () => void): EntryRead[] {
-    const { exports, linear } = this.engine;
-    exports.walkLog(this.#log, MOST_READS);
-    let room = MOST_READS;
+    this.engine.exports.walkLog(this.#log, MOST_READS);
     try {
       work();
+      return this.takeReads();
     } finally {
-      room = exports.walkLog(0, 0) >>> 0;
+      this.engine.exports.walkLog(0, 0);
     }
+  }
+
+  /** Within `logReads`: what was read since the last time. */
+  takeReads(): EntryRead[] {
+    const { exports, linear } = this.engine;
+    const room = exports.walkLog(this.#log, MOST_READS) >>> 0;
     return Array.from({ length: MOST_READS - room }, (_, i) => {
       const at = this.#log + i * layout.READ_BYTES;
       const level = linear.getU32(at + layout.READ_LEVEL);
@@ -294,5 +333,6 @@ export class Translation {
   release(): void {
     this.engine.exports.unitRelease(this.#handle);
     this.engine.linear.free(this.#log, MOST_READS * layout.READ_BYTES);
+    this.#walk.release();
   }
 }

@@ -4,18 +4,36 @@ import { newEngine } from "../support/engine.js";
 import { run } from "./run.js";
 
 describe("iommu-lab experiment congruence", () => {
-  it("counts 16,384 against 543 and 15,873 against 32 leaves in every format and depth", async () => {
+  it("counts (4 KiB granule) 16,384 against 543 and 15,873 against 32 leaves in every format and depth", async () => {
     const { status, stdout } = await run(["experiment", "congruence", "--json"]);
     expect(status).toBe(0);
     const { command, cases } = JSON.parse(stdout) as { command: string; cases: CongruenceCase[] };
     expect(command).toBe("experiment congruence");
     const { formats } = await newEngine();
+    // One level has no room for 32 blocks.
     const depths = formats.flatMap(({ name, minLevels, maxLevels }) =>
-      Array.from({ length: maxLevels - minLevels + 1 }, (_, i) => `${name}/${minLevels + i}`),
+      Array.from({ length: maxLevels - minLevels + 1 }, (_, i) => minLevels + i)
+        .filter((levels) => levels > 1)
+        .map((levels) => `${name}/${levels}`),
     );
+    const expected: Record<number, number[][]> = {
+      4096: [
+        [16_384, 543],
+        [15_873, 32],
+      ],
+      16384: [
+        [65_536, 2079],
+        [63_489, 32],
+      ],
+      65536: [
+        [262_144, 8223],
+        [253_953, 32],
+      ],
+    };
     expect([...new Set(cases.map(({ format, levels }) => `${format}/${levels}`))]).toEqual(depths);
-    for (const { pieces, placements } of cases) {
-      expect(placements.map(({ leaves }) => leaves)).toEqual(pieces === 1 ? [16384, 543] : [15873, 32]);
+    for (const { format, pieces, placements } of cases) {
+      const granule = Number(formats.find(({ name }) => name === format)?.granule);
+      expect(placements.map(({ leaves }) => leaves)).toEqual(expected[granule][pieces === 1 ? 0 : 1]);
     }
     expect(cases).toHaveLength(2 * depths.length);
   });

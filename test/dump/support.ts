@@ -96,7 +96,7 @@ export function printListing(
   ];
   const hexadecimal = (value: bigint, digits: number): string => `0x${value.toString(16).padStart(digits, "0")}`;
   const visit = (address: bigint, level: number, start: bigint, path: readonly bigint[]): void => {
-    readPage(engine, address).forEach((entry, index) => {
+    readPage(engine, address, format).forEach((entry, index) => {
       if (!format.inUse(entry)) return;
       const at = start + BigInt(index) * coverage(level);
       const entries = [...path, entry];

@@ -10,7 +10,7 @@ const WINDOW = 1n << 32n;
 const LIMIT = 1n << 52n;
 
 describe("the arena", () => {
-  test.each([0n, 0x1000n, 1n << 38n, LIMIT - WINDOW])("begins where one says: 0x%x", async (arenaBase) => {
+  test.each([0n, 0x1_0000n, 1n << 38n, LIMIT - WINDOW])("begins where one says: 0x%x", async (arenaBase) => {
     const { memory } = await newEngine({ arenaBase: physicalOf(arenaBase) });
     expect(memory.arenaBase).toBe(arenaBase);
     const page = memory.allocatePage();
@@ -24,7 +24,7 @@ describe("the arena", () => {
     expect((await newEngine()).memory.arenaBase).toBe(1n << 38n);
   });
 
-  test.each([0x800n, LIMIT - WINDOW + 4096n, LIMIT, (1n << 64n) - 4096n, (1n << 64n) - WINDOW])(
+  test.each([0x800n, 0x1000n, LIMIT - WINDOW + 4096n, LIMIT, (1n << 64n) - 4096n, (1n << 64n) - WINDOW])(
     "cannot begin at 0x%x",
     async (arenaBase) => {
       await expect(newEngine({ arenaBase: physicalOf(arenaBase) })).rejects.toMatchObject({

@@ -2,7 +2,7 @@
 import type { PhysicalAddress } from "../../src/engine/addresses.js";
 import type { Engine } from "../../src/engine/engine.js";
 import type { PageTable } from "../../src/engine/page-table.js";
-import { coverage, ENTRIES, GRANULE, type SlowFormat } from "./slow-format.js";
+import { coverage, entriesOf, type SlowFormat } from "./slow-format.js";
 import type { SlowTable } from "./slow-table.js";
 
 type ReadPage = (address: bigint) => BigUint64Array;
@@ -16,10 +16,10 @@ function collect(
   base: bigint,
 ): void {
   const entries = readPage(table);
-  for (let index = 0; index < ENTRIES; index++) {
+  for (let index = 0; index < entries.length; index++) {
     const entry = entries[index];
     if (entry === 0n) continue;
-    const at = base + BigInt(index) * coverage(level);
+    const at = base + BigInt(index) * coverage(level, format);
     const leaf = !format.inUse(entry) || format.isLeaf(entry, level);
     // Where a table page lies is the allocator's choice; everything else of a pointer is not.
     const shown = leaf ? entry : entry & ~format.addressMask;
@@ -31,7 +31,7 @@ function collect(
 /** Every entry that is not zero, in address order, table addresses left out. */
 export function dumpEngineTable(engine: Engine, table: PageTable, format: SlowFormat): string[] {
   const lines: string[] = [];
-  collect(lines, (address) => readPage(engine, address), format, table.root, table.levels, 0n);
+  collect(lines, (address) => readPage(engine, address, format), format, table.root, table.levels, 0n);
   return lines;
 }
 
@@ -41,8 +41,8 @@ export function dumpSlowTable(table: SlowTable): string[] {
   return lines;
 }
 
-export function readPage(engine: Engine, address: bigint): BigUint64Array {
-  const bytes = engine.memory.read(address as PhysicalAddress, Number(GRANULE));
+export function readPage(engine: Engine, address: bigint, format: SlowFormat): BigUint64Array {
+  const bytes = engine.memory.read(address as PhysicalAddress, 8 * entriesOf(format));
   return new BigUint64Array(bytes.buffer);
 }
 
@@ -52,7 +52,7 @@ export function tablePages(engine: Engine, table: PageTable, format: SlowFormat)
   const visit = (address: bigint, level: number): void => {
     pages.set(address, level);
     if (level === 1) return;
-    for (const entry of readPage(engine, address)) {
+    for (const entry of readPage(engine, address, format)) {
       if (entry === 0n || !format.inUse(entry) || format.isLeaf(entry, level)) continue;
       visit(entry & format.addressMask, level - 1);
     }
@@ -66,7 +66,7 @@ export function snapshot(engine: Engine, table: PageTable, format: SlowFormat): 
   return {
     pages: [...tablePages(engine, table, format).keys()].map((address) => [
       address,
-      Buffer.from(readPage(engine, address).buffer).toString("hex"),
+      Buffer.from(readPage(engine, address, format).buffer).toString("hex"),
     ]),
     counters: table.counters,
     pagesInUse: engine.memory.pagesInUse,

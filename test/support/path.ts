@@ -2,7 +2,8 @@
 import type { Engine } from "../../src/engine/engine.js";
 import type { PageTable } from "../../src/engine/page-table.js";
 import type { Configuration } from "./geometries.js";
-import { indexAt } from "./slow-walk.js";
+import { rootBytes } from "./slow-format.js";
+import { indexIn } from "./slow-walk.js";
 import { createTable, physicalOf } from "./tables.js";
 
 /** Where the table pages of a path lie. */
@@ -11,21 +12,37 @@ export const BACKINGS: readonly Backing[] = ["arena", "frames", "ram", "mixed"];
 
 /** First address of what tests declare as RAM, once an engine. */
 export const RAM_START = 0x20_0000_0000n;
-export const RAM_END = 0x20_4000_0000n;
+export const RAM_END = 0x21_0000_0000n;
 
 let nextFrame = 0x3_0000_0000n;
 let nextRam = RAM_START;
 
-/** A zeroed table page of the kind asked for; level decides for `mixed`. */
-export function takePage(engine: Engine, backing: Backing, level: number): bigint {
-  if (backing === "arena" || (backing === "mixed" && level % 2 === 0)) return engine.memory.allocatePage();
-  if (backing === "ram" || (backing === "mixed" && level % 3 === 0)) {
-    nextRam += 4096n;
-    return nextRam;
+/** Bytes that hold a table, from one page on; the arena has pages of three sizes only. */
+function pageFor(bytes: number): 4096 | 16384 | 65536 {
+  return bytes > 16384 ? 65536 : bytes > 4096 ? 16384 : 4096;
+}
+
+/**
+ * Zeroed memory for a table of the kind asked for, aligned to its size; level decides for `mixed`. What is longer than
+ * 64 KiB is RAM.
+ */
+export function takePage(engine: Engine, backing: Backing, level: number, bytes = 4096): bigint {
+  const size = BigInt(Math.max(bytes, 4096));
+  const long = bytes > 65536;
+  if (!long && (backing === "arena" || (backing === "mixed" && level % 2 === 0))) {
+    return engine.memory.allocatePage(pageFor(bytes));
   }
-  nextFrame += 4096n;
-  engine.memory.load(physicalOf(nextFrame), new Uint8Array(4096));
-  return nextFrame;
+  if (long || backing === "ram" || (backing === "mixed" && level % 3 === 0)) {
+    nextRam = (nextRam / size + 1n) * size;
+    const at = nextRam;
+    nextRam += size - 4096n;
+    return at;
+  }
+  nextFrame = (nextFrame / size + 1n) * size;
+  const at = nextFrame;
+  engine.memory.load(physicalOf(at), new Uint8Array(Number(size)));
+  nextFrame += size - 4096n;
+  return at;
 }
 
 export interface Path {
@@ -48,17 +65,18 @@ export function buildPath(
   const { format, levels } = configuration;
   const addresses = new Map<number, bigint>();
   const memory = engine.memory;
-  let page = takePage(engine, backing, levels);
+  const tableBytes = 8 << format.indexBits;
+  let page = takePage(engine, backing, levels, rootBytes(format, configuration));
   const table = createTable(engine, configuration, page);
   for (let level = levels; level >= leafLevel; level--) {
-    const at = page + BigInt(indexAt(iova, level) * 8);
+    const at = page + BigInt(indexIn(format, configuration, iova, level) * 8);
     addresses.set(level, at);
     if (level === leafLevel) {
-      const leaf = format.leaf(physical, { read: true, write: true }, level);
+      const leaf = format.leaf(physical, { read: true, write: true }, level, configuration);
       memory.write64(physicalOf(at), leaf ?? 0n);
     } else {
-      page = takePage(engine, backing, level - 1);
-      memory.write64(physicalOf(at), format.pointer(page));
+      page = takePage(engine, backing, level - 1, tableBytes);
+      memory.write64(physicalOf(at), format.pointer(page, configuration));
     }
   }
   const entryAddress = (level: number): bigint => {

@@ -4,8 +4,8 @@
  */
 import type { ErrorCode } from "../../src/engine/errors.js";
 import type { Access, Permissions, Reclaim } from "../../src/engine/page-table.js";
-import { coverage, ENTRIES, GRANULE, type SlowFormat, type SlowGeometry } from "./slow-format.js";
-import { indexAt, inputInRange, type SlowWalk, slowLookup, slowWalk } from "./slow-walk.js";
+import { coverage, entriesOf, type SlowFormat, type SlowGeometry } from "./slow-format.js";
+import { indexIn, inputInRange, type SlowWalk, slowLookup, slowWalk } from "./slow-walk.js";
 
 /** A refusal, and the address at which the model sees the reason. */
 export interface SlowRefusal {
@@ -34,26 +34,31 @@ export class SlowTable {
   entriesWritten = 0;
   /** Table pages that gave way to a large leaf in the last map. */
   replacedPages = 0;
-  #nextPage = this.root + GRANULE;
+  readonly #granule: bigint;
+  #nextPage: bigint;
 
   constructor(
     readonly format: SlowFormat,
     readonly geometry: SlowGeometry,
   ) {
+    this.#granule = coverage(1, format);
+    this.#nextPage = this.root + this.#granule;
     for (let level = geometry.levels; level >= 1; level--) {
-      if ((geometry.pageSizes & coverage(level)) !== 0n) this.leaves.set(coverage(level), 0);
+      const size = coverage(level, format);
+      if ((geometry.pageSizes & size) !== 0n) this.leaves.set(size, 0);
     }
   }
 
   read(address: bigint): bigint {
-    return this.page(address & ~0xfffn)[Number(address & 0xfffn) / 8];
+    const inPage = address % this.#granule;
+    return this.page(address - inPage)[Number(inPage) / 8];
   }
 
   /** The words of the page at this address. */
   page(address: bigint): BigUint64Array {
     let page = this.#pages.get(address);
     if (page === undefined) {
-      page = new BigUint64Array(ENTRIES);
+      page = new BigUint64Array(entriesOf(this.format));
       this.#pages.set(address, page);
     }
     return page;
@@ -69,12 +74,12 @@ export class SlowTable {
   }
 
   map(iova: bigint, physical: bigint, length: bigint, permissions: Permissions): SlowRefusal | null {
-    if (length === 0n || iova % GRANULE || physical % GRANULE || length % GRANULE) {
+    if (length === 0n || iova % this.#granule || physical % this.#granule || length % this.#granule) {
       return { code: "misaligned", at: iova };
     }
     if (!this.#rangeInInput(iova, length)) return { code: "input-range", at: iova };
     if (physical + length > 1n << BigInt(this.geometry.outputBits)) return { code: "output-range", at: iova };
-    if (this.format.leaf(0n, permissions, 1) === null) return { code: "permissions", at: iova };
+    if (this.format.leaf(0n, permissions, 1, this.geometry) === null) return { code: "permissions", at: iova };
     this.replacedPages = 0;
     const occupied = this.#firstMapped(iova, length);
     if (occupied !== null) return { code: "overlap", at: occupied };
@@ -87,7 +92,7 @@ export class SlowTable {
   }
 
   unmap(iova: bigint, length: bigint, reclaim: Reclaim): SlowUnmapped | SlowRefusal {
-    if (length === 0n || iova % GRANULE || length % GRANULE) return { code: "misaligned", at: iova };
+    if (length === 0n || iova % this.#granule || length % this.#granule) return { code: "misaligned", at: iova };
     if (!this.#rangeInInput(iova, length)) return { code: "input-range", at: iova };
     const gone: Leaf[] = [];
     for (let at = iova; at < iova + length; ) {
@@ -114,11 +119,11 @@ export class SlowTable {
   leafAt(iova: bigint): Leaf | null {
     let table = this.root;
     for (let level = this.geometry.levels; level >= 1; level--) {
-      const entry = this.read(table + BigInt(indexAt(iova, level) * 8));
+      const entry = this.read(table + BigInt(indexIn(this.format, this.geometry, iova, level) * 8));
       if (!this.format.inUse(entry)) return null;
-      const size = coverage(level);
+      const size = coverage(level, this.format);
       if (this.format.isLeaf(entry, level)) return { start: iova - (iova % size), size };
-      table = entry & this.format.addressMask;
+      table = this.#address(entry);
     }
     return null;
   }
@@ -129,6 +134,10 @@ export class SlowTable {
 
   lookup(iova: bigint): bigint | null {
     return slowLookup(this.format, this.geometry, (address) => this.read(address), this.root, iova);
+  }
+
+  #address(entry: bigint): bigint {
+    return this.format.address(entry, this.geometry);
   }
 
   #rangeInInput(iova: bigint, length: bigint): boolean {
@@ -158,13 +167,13 @@ export class SlowTable {
     length: bigint,
     visit: (leaf: Leaf) => void,
   ): void {
-    const size = coverage(level);
+    const size = coverage(level, this.format);
     for (const [index, entry] of this.page(table).entries()) {
       if (entry === 0n || !this.format.inUse(entry)) continue;
       const start = this.#extend(base + BigInt(index) * size, level);
       if (start >= iova + length || start + size <= iova) continue;
       if (this.format.isLeaf(entry, level)) visit({ start, size });
-      else this.#eachLeaf(entry & this.format.addressMask, level - 1, start, iova, length, visit);
+      else this.#eachLeaf(this.#address(entry), level - 1, start, iova, length, visit);
     }
   }
 
@@ -175,7 +184,8 @@ export class SlowTable {
   }
 
   #poke(address: bigint, entry: bigint): void {
-    this.page(address & ~0xfffn)[Number(address & 0xfffn) / 8] = entry;
+    const inPage = address % this.#granule;
+    this.page(address - inPage)[Number(inPage) / 8] = entry;
   }
 
   #write(address: bigint, entry: bigint): void {
@@ -185,35 +195,34 @@ export class SlowTable {
 
   #levelOf(size: bigint): number {
     let level = 1;
-    while (coverage(level) !== size) level++;
+    while (coverage(level, this.format) !== size) level++;
     return level;
   }
 
   #entryAddress(start: bigint, size: bigint): bigint {
     let table = this.root;
-    for (let level = this.geometry.levels; coverage(level) > size; level--) {
-      table = this.read(table + BigInt(indexAt(start, level) * 8)) & this.format.addressMask;
+    for (let level = this.geometry.levels; coverage(level, this.format) > size; level--) {
+      table = this.#address(this.read(table + BigInt(indexIn(this.format, this.geometry, start, level) * 8)));
     }
-    return table + BigInt(indexAt(start, this.#levelOf(size)) * 8);
+    return table + BigInt(indexIn(this.format, this.geometry, start, this.#levelOf(size)) * 8);
   }
 
   #writeLeaf(iova: bigint, physical: bigint, size: bigint, permissions: Permissions): void {
     let table = this.root;
-    for (let level = this.geometry.levels; coverage(level) > size; level--) {
-      const address = table + BigInt(indexAt(iova, level) * 8);
+    for (let level = this.geometry.levels; coverage(level, this.format) > size; level--) {
+      const address = table + BigInt(indexIn(this.format, this.geometry, iova, level) * 8);
       if (!this.format.inUse(this.read(address))) {
-        this.#write(address, this.format.pointer(this.#nextPage));
-        this.#nextPage += GRANULE;
+        this.#write(address, this.format.pointer(this.#nextPage, this.geometry));
+        this.#nextPage += this.#granule;
         this.tablePages++;
       }
-      table = this.read(address) & this.format.addressMask;
+      table = this.#address(this.read(address));
     }
     const level = this.#levelOf(size);
-    const address = table + BigInt(indexAt(iova, level) * 8);
+    const address = table + BigInt(indexIn(this.format, this.geometry, iova, level) * 8);
     // Tables that earlier unmaps left here empty give way to a large leaf.
-    if (this.format.inUse(this.read(address)))
-      this.#dropTables(this.read(address) & this.format.addressMask, level - 1);
-    const entry = this.format.leaf(physical, permissions, level);
+    if (this.format.inUse(this.read(address))) this.#dropTables(this.#address(this.read(address)), level - 1);
+    const entry = this.format.leaf(physical, permissions, level, this.geometry);
     if (entry === null) throw new Error("permissions were checked before");
     this.#write(address, entry);
     this.leaves.set(size, (this.leaves.get(size) ?? 0) + 1);
@@ -224,7 +233,7 @@ export class SlowTable {
     this.replacedPages++;
     for (const [index, entry] of this.page(table).entries()) {
       if (entry === 0n || !this.format.inUse(entry)) continue;
-      this.#dropTables(entry & this.format.addressMask, level - 1);
+      this.#dropTables(this.#address(entry), level - 1);
       this.#poke(table + BigInt(index * 8), 0n);
     }
   }
@@ -240,13 +249,13 @@ export class SlowTable {
     freed: Map<number, number>,
   ): void {
     if (level === 1) return;
-    const size = coverage(level);
+    const size = coverage(level, this.format);
     for (const [index, entry] of this.page(table).entries()) {
       if (entry === 0n || !this.format.inUse(entry) || this.format.isLeaf(entry, level)) continue;
       const start = this.#extend(base + BigInt(index) * size, level);
       if (start >= iova + length || start + size <= iova) continue;
       const address = table + BigInt(index * 8);
-      const below = entry & this.format.addressMask;
+      const below = this.#address(entry);
       this.#reclaim(below, level - 1, start, iova, length, reclaim, freed);
       const covered = start >= iova && start + size <= iova + length;
       if (covered || (reclaim === "empty" && this.#isEmpty(below))) {

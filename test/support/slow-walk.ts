@@ -1,6 +1,6 @@
 /** A hardware walk and a software look-up, step by step, over anything that can be read. */
 import type { Access, WalkCheck } from "../../src/engine/page-table.js";
-import { coverage, ENTRIES, type SlowFormat, type SlowGeometry } from "./slow-format.js";
+import { coverage, entriesOf, type SlowFormat, type SlowGeometry } from "./slow-format.js";
 
 /** Reads a 64-bit word of physical memory; null is a bus error. */
 export type ReadWord = (address: bigint) => bigint | null;
@@ -18,8 +18,14 @@ export type SlowWalk =
       entriesRead: number;
     };
 
-export function indexAt(iova: bigint, level: number): number {
-  return Number((iova / coverage(level)) % BigInt(ENTRIES));
+export function indexAt(format: SlowFormat, iova: bigint, level: number): number {
+  return Number((iova / coverage(level, format)) % BigInt(entriesOf(format)));
+}
+
+/** The same in the table of a path that begins with the geometry's first table, which may be several side by side. */
+export function indexIn(format: SlowFormat, geometry: SlowGeometry, iova: bigint, level: number): number {
+  const several = format.mostFirstTables > 1 && level === geometry.levels;
+  return several ? Number(iova / coverage(level, format)) : indexAt(format, iova, level);
 }
 
 /** Whether the table translates this input address at all. */
@@ -42,7 +48,7 @@ export function slowWalk(
   const path: bigint[] = [];
   let table = root;
   for (let level = geometry.levels; level >= 1; level--) {
-    const entryAddress = table + BigInt(indexAt(iova, level) * 8);
+    const entryAddress = table + BigInt(indexIn(format, geometry, iova, level) * 8);
     const entry = read(entryAddress);
     if (entry === null) {
       const check = level === geometry.levels ? "root-access" : "table-access";
@@ -53,9 +59,9 @@ export function slowWalk(
     if (verdict.kind === "fault") {
       return { ok: false, check: verdict.check, stage: "own", level, entryAddress, entry, entriesRead: path.length };
     }
-    const address = entry & format.addressMask;
+    const address = format.address(entry, geometry);
     if (verdict.kind === "leaf") {
-      const pageSize = coverage(level);
+      const pageSize = coverage(level, format);
       const physical = address - (address % pageSize) + (iova % pageSize);
       return { ok: true, physical, pageSize, level, entriesRead: path.length };
     }
@@ -75,11 +81,11 @@ export function slowLookup(
   if (!inputInRange(format, geometry, iova)) return null;
   let table = root;
   for (let level = geometry.levels; level >= 1; level--) {
-    const entry = read(table + BigInt(indexAt(iova, level) * 8));
+    const entry = read(table + BigInt(indexIn(format, geometry, iova, level) * 8));
     if (entry === null || !format.inUse(entry)) return null;
-    const address = entry & format.addressMask;
+    const address = format.address(entry, geometry);
     if (format.isLeaf(entry, level)) {
-      const pageSize = coverage(level);
+      const pageSize = coverage(level, format);
       return address - (address % pageSize) + (iova % pageSize);
     }
     table = address;

@@ -6,6 +6,7 @@ import type { PageTable, Permissions, Reclaim } from "../../src/engine/page-tabl
 import { dumpEngineTable, dumpSlowTable, tablePages } from "./dump.js";
 import { refused } from "./errors.js";
 import type { Configuration } from "./geometries.js";
+import { entriesOf } from "./slow-format.js";
 import { SlowTable } from "./slow-table.js";
 
 export const READ_WRITE: Permissions = { read: true, write: true };
@@ -84,7 +85,7 @@ export class Pair {
     expect(counters).toEqual({
       leaves: this.model.leaves,
       tablePages: this.model.tablePages,
-      tableBytes: this.model.tablePages * 4096,
+      tableBytes: this.model.tablePages * 8 * entriesOf(this.configuration.format),
       entriesWritten: this.model.entriesWritten,
     });
     expect(entriesRead).toBeGreaterThanOrEqual(0);

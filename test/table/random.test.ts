@@ -3,8 +3,8 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import type { Permissions, Reclaim } from "../../src/engine/page-table.js";
 import { newEngine } from "../support/engine.js";
-import { CONFIGURATIONS, type Configuration } from "../support/geometries.js";
-import { coverage } from "../support/slow-format.js";
+import { CONFIGURATIONS, type Configuration, UNUSUAL_CONFIGURATIONS } from "../support/geometries.js";
+import { coverage, entriesOf, type SlowFormat } from "../support/slow-format.js";
 import { iovaOf, Pair } from "../support/tables.js";
 
 const engine = await newEngine();
@@ -16,28 +16,45 @@ type Step =
 
 /** Addresses crowd around a few places, so that ranges meet: low, around 1 GiB, and at the top of the input range. */
 function addresses(configuration: Configuration): fc.Arbitrary<bigint> {
-  const places = [0n, coverage(3) - 4n * coverage(2), (1n << BigInt(configuration.inputBits - 1)) - 8n * coverage(2)];
-  if (configuration.format.signExtended) places.push((1n << 64n) - 8n * coverage(2));
+  const { format } = configuration;
+  const large = coverage(2, format);
+  const places = [0n];
+  if (configuration.levels > 2) places.push(coverage(3, format) - 4n * large);
+  if (configuration.levels > 1) places.push((1n << BigInt(configuration.inputBits - 1)) - 8n * large);
+  if (format.signExtended) places.push((1n << 64n) - 8n * large);
+  const top = entriesOf(format) - 1;
   return fc
     .tuple(
       fc.constantFrom(...places),
       fc.integer({ min: 0, max: 8 }),
-      fc.oneof(fc.constant(0), fc.integer({ min: 0, max: 6 }), fc.integer({ min: 505, max: 511 })),
+      fc.oneof(fc.constant(0), fc.integer({ min: 0, max: 6 }), fc.integer({ min: top - 6, max: top })),
     )
-    .map(([place, large, small]) =>
-      BigInt.asUintN(64, place + BigInt(large) * coverage(2) + BigInt(small) * coverage(1)),
+    .map(([place, blocks, small]) =>
+      BigInt.asUintN(64, place + BigInt(blocks) * large + BigInt(small) * coverage(1, format)),
     );
 }
 
-const lengths = fc
-  .tuple(
-    fc.constantFrom(0, 0, 0, 1, 1, 2),
-    fc.oneof(fc.integer({ min: 0, max: 8 }), fc.integer({ min: 500, max: 516 })),
-  )
-  .map(([large, small]) => BigInt(large) * coverage(2) + BigInt(small) * coverage(1));
+function lengthsOf(format: SlowFormat): fc.Arbitrary<bigint> {
+  const entries = entriesOf(format);
+  return fc
+    .tuple(
+      // Thousands of pages to a large leaf: fewer of them.
+      entries > 512 ? fc.constantFrom(0, 0, 0, 0, 0, 1) : fc.constantFrom(0, 0, 0, 1, 1, 2),
+      fc.oneof(
+        { weight: 512, arbitrary: fc.integer({ min: 0, max: 8 }) },
+        { weight: Math.floor((512 * 512) / entries), arbitrary: fc.integer({ min: entries - 12, max: entries + 4 }) },
+      ),
+    )
+    .map(([large, small]) => BigInt(large) * coverage(2, format) + BigInt(small) * coverage(1, format));
+}
 
 function steps(configuration: Configuration): fc.Arbitrary<Step[]> {
+  const { format, outputBits } = configuration;
   const iova = addresses(configuration);
+  const lengths = lengthsOf(format);
+  // With 52-bit addresses also where address bits stand elsewhere, and on either side of where they begin to.
+  const bases =
+    outputBits === 52 && format.outputBits < 52 ? [0n, 1n << 48n, 11n << 48n, (1n << 48n) - coverage(1, format)] : [0n];
   const permissions = fc.record({
     read: fc.boolean(),
     write: fc.boolean(),
@@ -50,12 +67,13 @@ function steps(configuration: Configuration): fc.Arbitrary<Step[]> {
       arbitrary: fc
         .record({
           iova,
-          offset: fc.constantFrom(0n, 0n, coverage(3), coverage(2), coverage(1)),
+          offset: fc.constantFrom(0n, 0n, coverage(3, format), coverage(2, format), coverage(1, format)),
+          base: fc.constantFrom(...bases),
           length: lengths,
           permissions,
         })
-        .map(({ iova: at, offset, length, permissions: granted }): Step => {
-          const physical = (at + offset) % (1n << 40n);
+        .map(({ iova: at, offset, base, length, permissions: granted }): Step => {
+          const physical = base + ((at + offset) % (1n << 40n));
           return { kind: "map", iova: at, physical, length, permissions: granted };
         }),
     },
@@ -75,7 +93,8 @@ function steps(configuration: Configuration): fc.Arbitrary<Step[]> {
   return fc.array(step, { minLength: 10, maxLength: 24 });
 }
 
-describe.each(CONFIGURATIONS)("$title", (configuration) => {
+describe.each([...CONFIGURATIONS, ...UNUSUAL_CONFIGURATIONS])("$title", (configuration) => {
+  const granule = coverage(1, configuration.format);
   test("random maps and unmaps agree with the model in every word and every figure", () => {
     fc.assert(
       fc.property(steps(configuration), (run) => {
@@ -88,7 +107,7 @@ describe.each(CONFIGURATIONS)("$title", (configuration) => {
               if (pair.map(step.iova, step.physical, step.length, step.permissions)) mapped.push(step);
             } else if (step.kind === "unmap") {
               // Mostly what was once mapped; otherwise anything, which as a rule is refused.
-              const target = mapped.length > 0 && step.length % 8192n === 0n ? (mapped.shift() ?? step) : step;
+              const target = mapped.length > 0 && step.length % (2n * granule) === 0n ? (mapped.shift() ?? step) : step;
               pair.unmap(target.iova, target.length, step.reclaim);
             } else {
               const access = { write: step.write, privileged: step.privileged };

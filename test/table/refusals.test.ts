@@ -9,9 +9,17 @@ import { CONFIGURATIONS, type Configuration, FULL_CONFIGURATIONS } from "../supp
 import { coverage } from "../support/slow-format.js";
 import { createTable, iovaOf, physicalOf, READ_WRITE } from "../support/tables.js";
 
-const PAGE = coverage(1);
-const LARGE = coverage(2);
-const HUGE = coverage(3);
+/** Bytes of a page, of a large leaf, and of the next larger one or of a few large ones. */
+interface Sizes {
+  readonly PAGE: bigint;
+  readonly LARGE: bigint;
+  readonly HUGE: bigint;
+}
+
+function sizesOf({ format }: Configuration): Sizes {
+  const LARGE = coverage(2, format);
+  return { PAGE: coverage(1, format), LARGE, HUGE: format.largeLevels.includes(3) ? coverage(3, format) : 4n * LARGE };
+}
 
 const engine = await newEngine();
 
@@ -34,16 +42,16 @@ interface MapCase {
   readonly at?: bigint;
 }
 
-/** In place before every case: 4 KiB at 8 KiB, 2 MiB at 4 MiB, 8 KiB at the end of the table before 16 MiB. */
-const MAPPED: readonly (readonly [bigint, bigint, bigint])[] = [
-  [2n * PAGE, 0x5000n, PAGE],
+/** In place before every case: the third page, the third large leaf, two pages at the end of the eighth table. */
+const mapped = ({ PAGE, LARGE }: Sizes): readonly (readonly [bigint, bigint, bigint])[] => [
+  [2n * PAGE, 5n * PAGE, PAGE],
   [2n * LARGE, 8n * LARGE, LARGE],
-  [8n * LARGE - 2n * PAGE, 0x9000n, 2n * PAGE],
+  [8n * LARGE - 2n * PAGE, 9n * PAGE, 2n * PAGE],
 ];
 
-const MAP_CASES: readonly MapCase[] = [
+const mapCases = ({ PAGE, LARGE, HUGE }: Sizes): readonly MapCase[] => [
   { name: "length 0", code: "misaligned", iova: () => 0n, physical: () => 0n, length: 0n },
-  { name: "length not in pages", code: "misaligned", iova: () => 0n, physical: () => 0n, length: 4097n },
+  { name: "length not in pages", code: "misaligned", iova: () => 0n, physical: () => 0n, length: PAGE + 1n },
   { name: "IOVA not on a page", code: "misaligned", iova: () => 1n, physical: () => 0n, length: PAGE },
   { name: "physical address not on a page", code: "misaligned", iova: () => 0n, physical: () => 0x800n, length: PAGE },
   { name: "begins beyond the input range", code: "input-range", iova: inputEnd, physical: () => 0n, length: PAGE },
@@ -160,7 +168,7 @@ interface UnmapCase {
   readonly at?: bigint;
 }
 
-const UNMAP_CASES: readonly UnmapCase[] = [
+const unmapCases = ({ PAGE, LARGE }: Sizes): readonly UnmapCase[] => [
   { name: "length 0", code: "misaligned", iova: () => 2n * PAGE, length: 0n },
   { name: "length not in pages", code: "misaligned", iova: () => 2n * PAGE, length: 100n },
   { name: "IOVA not on a page", code: "misaligned", iova: () => 2n * PAGE + 8n, length: PAGE },
@@ -188,16 +196,20 @@ const UNMAP_CASES: readonly UnmapCase[] = [
 ];
 
 describe.each(CONFIGURATIONS)("$title", (configuration) => {
+  const sizes = sizesOf(configuration);
+  const { PAGE, LARGE } = sizes;
+
   function unchanged(operation: (table: ReturnType<typeof createTable>) => IommuError): void {
     const table = createTable(engine, configuration);
-    for (const [iova, physical, length] of MAPPED) table.map(iovaOf(iova), physicalOf(physical), length, READ_WRITE);
+    for (const [iova, physical, length] of mapped(sizes))
+      table.map(iovaOf(iova), physicalOf(physical), length, READ_WRITE);
     const before = snapshot(engine, table, configuration.format);
     operation(table);
     expect(snapshot(engine, table, configuration.format)).toEqual(before);
     table.release();
   }
 
-  test.each(MAP_CASES)("map: $name: $code", ({ code, iova, physical, length, permissions, at }) => {
+  test.each(mapCases(sizes))("map: $name: $code", ({ code, iova, physical, length, permissions, at }) => {
     unchanged((table) => {
       const address = iovaOf(iova(configuration));
       const error = refused(code, () =>
@@ -209,7 +221,7 @@ describe.each(CONFIGURATIONS)("$title", (configuration) => {
     });
   });
 
-  test.each(UNMAP_CASES)("unmap: $name: $code", ({ code, iova, length, at }) => {
+  test.each(unmapCases(sizes))("unmap: $name: $code", ({ code, iova, length, at }) => {
     for (const reclaim of ["covered", "empty"] as const) {
       unchanged((table) => {
         const address = iovaOf(iova(configuration));
@@ -227,11 +239,11 @@ describe.each(CONFIGURATIONS)("$title", (configuration) => {
     const before = snapshot(engine, table, configuration.format);
     const bytes = engine.exports.memory.buffer.byteLength;
     const half = 1n << BigInt(Math.min(configuration.inputBits - 1, configuration.outputBits - 1));
-    if (half >= 1n << 42n) {
-      for (const length of [1n << 42n, half - PAGE]) {
-        refused("memory-exhausted", () => table.map(iovaOf(PAGE), physicalOf(0n), length, READ_WRITE));
-        expect(snapshot(engine, table, configuration.format)).toEqual(before);
-      }
+    // One table page to each large leaf's worth.
+    const tooMuch = ((1n << 32n) / PAGE) * LARGE;
+    for (const length of half > tooMuch ? [tooMuch, half - PAGE] : []) {
+      refused("memory-exhausted", () => table.map(iovaOf(PAGE), physicalOf(0n), length, READ_WRITE));
+      expect(snapshot(engine, table, configuration.format)).toEqual(before);
     }
     // Nor has linear memory grown for something that could never fit.
     expect(engine.exports.memory.buffer.byteLength).toBe(bytes);
@@ -241,24 +253,30 @@ describe.each(CONFIGURATIONS)("$title", (configuration) => {
 });
 
 describe.each(FULL_CONFIGURATIONS)("$title", (configuration) => {
-  test("a range that begins inside a large leaf, or a large leaf where the range has one: inside-leaf", () => {
-    const table = createTable(engine, configuration);
-    table.map(iovaOf(0n), physicalOf(0n), HUGE, READ_WRITE);
-    table.map(iovaOf(HUGE), physicalOf(HUGE), LARGE, READ_WRITE);
-    const before = snapshot(engine, table, configuration.format);
-    for (const [iova, length] of [
-      [PAGE, PAGE],
-      [LARGE, LARGE],
-      [HUGE - PAGE, PAGE],
-      [HUGE - PAGE, LARGE],
-      [HUGE + PAGE, PAGE],
-      [HUGE + LARGE - PAGE, PAGE],
-    ]) {
-      expect(refused("inside-leaf", () => table.unmap(iovaOf(iova), length)).at).toBe(iova);
-    }
-    expect(snapshot(engine, table, configuration.format)).toEqual(before);
-    table.release();
-  });
+  const { format, levels } = configuration;
+  const { PAGE, LARGE, HUGE } = sizesOf(configuration);
+
+  test.runIf(format.largeLevels.includes(3))(
+    "a range that begins inside a large leaf, or a large leaf where the range has one: inside-leaf",
+    () => {
+      const table = createTable(engine, configuration);
+      table.map(iovaOf(0n), physicalOf(0n), HUGE, READ_WRITE);
+      table.map(iovaOf(HUGE), physicalOf(HUGE), LARGE, READ_WRITE);
+      const before = snapshot(engine, table, configuration.format);
+      for (const [iova, length] of [
+        [PAGE, PAGE],
+        [LARGE, LARGE],
+        [HUGE - PAGE, PAGE],
+        [HUGE - PAGE, LARGE],
+        [HUGE + PAGE, PAGE],
+        [HUGE + LARGE - PAGE, PAGE],
+      ]) {
+        expect(refused("inside-leaf", () => table.unmap(iovaOf(iova), length)).at).toBe(iova);
+      }
+      expect(snapshot(engine, table, configuration.format)).toEqual(before);
+      table.release();
+    },
+  );
 
   test.runIf(configuration.format.signExtended)("a range across the hole between the canonical halves", () => {
     const table = createTable(engine, configuration);
@@ -286,8 +304,8 @@ describe.each(FULL_CONFIGURATIONS)("$title", (configuration) => {
     expect(nowhere.counters.entriesWritten).toBe(0);
 
     const table = createTable(machine, configuration);
-    machine.memory.write64(table.root, configuration.format.pointer(0x7000_0000n));
-    const above = coverage(configuration.levels);
+    machine.memory.write64(table.root, format.pointer(0x7000_0000n, configuration));
+    const above = coverage(levels, format);
     table.map(iovaOf(above), physicalOf(0n), PAGE, READ_WRITE);
     const entries = machine.memory.read(table.root, 4096);
     const { counters } = table;
@@ -305,20 +323,20 @@ describe.each(FULL_CONFIGURATIONS)("$title", (configuration) => {
     machine.memory.declareRam(physicalOf(0x10_0000n), physicalOf(0x20_0000n));
     const table = createTable(machine, configuration, 0x10_0000n);
     expect(table.walk(iovaOf(0n))).toMatchObject({ ok: false, check: "not-present", entriesRead: 1 });
-    machine.memory.write64(physicalOf(0x10_0000n), configuration.format.pointer(0x11_0000n));
+    machine.memory.write64(physicalOf(0x10_0000n), format.pointer(0x11_0000n, configuration));
     expect(refused("hole", () => table.unmap(iovaOf(PAGE), PAGE)).at).toBe(PAGE);
     expect(table.counters.tablePages).toBe(0);
-    machine.memory.write64(physicalOf(0x10_0000n), configuration.format.pointer(0x12_0000n));
-    table.map(iovaOf(PAGE), physicalOf(0x5000n), PAGE, READ_WRITE);
+    machine.memory.write64(physicalOf(0x10_0000n), format.pointer(0x12_0000n, configuration));
+    table.map(iovaOf(PAGE), physicalOf(5n * PAGE), PAGE, READ_WRITE);
     expect(table.walk(iovaOf(PAGE + 1n))).toMatchObject({
       ok: true,
-      physical: 0x5001n,
-      entriesRead: configuration.levels,
+      physical: 5n * PAGE + 1n,
+      entriesRead: levels,
     });
-    expect(machine.memory.read64(physicalOf(0x12_0000n))).not.toBe(0n);
+    expect(machine.memory.read64(physicalOf(levels > 2 ? 0x12_0000n : 0x12_0008n))).not.toBe(0n);
     // Only what was taken from the arena is the table's.
-    expect(table.counters.tablePages).toBe(configuration.levels - 2);
-    expect(table.unmap(iovaOf(PAGE), PAGE, "empty").freedPages.length).toBe(configuration.levels - 2);
+    expect(table.counters.tablePages).toBe(levels - 2);
+    expect(table.unmap(iovaOf(PAGE), PAGE, "empty").freedPages.length).toBe(levels - 2);
     expect(table.counters.tablePages).toBe(0);
   });
 });

@@ -8,13 +8,13 @@ import { dumpEngineTable } from "../support/dump.js";
 import { newEngine } from "../support/engine.js";
 import { refused } from "../support/errors.js";
 import { CONFIGURATIONS, type Configuration, FULL_CONFIGURATIONS, SLOW_FORMATS } from "../support/geometries.js";
-import { bit, coverage } from "../support/slow-format.js";
+import { bit, coverage, entriesOf, rootBytes, type SlowFormat } from "../support/slow-format.js";
+import { DS } from "../support/slow-vmsav8.js";
 import { SlowTable } from "../support/slow-table.js";
 import { createTable, iovaOf, Pair, physicalOf, READ_WRITE } from "../support/tables.js";
 
 const KIB = 1024n;
 const MIB = 1024n * KIB;
-const GIB = 1024n * MIB;
 
 const engine: Engine = await newEngine();
 
@@ -39,6 +39,11 @@ function expectedLeaves(
   return leaves;
 }
 
+/** The leaf above the large one, or where the format has none a few large ones. */
+function hugeOf(format: SlowFormat): bigint {
+  return format.largeLevels.includes(3) ? coverage(3, format) : 4n * coverage(2, format);
+}
+
 /** The highest input address: all ones where the format sign-extends. */
 function lastInput(configuration: Configuration): bigint {
   return configuration.format.signExtended ? (1n << 64n) - 1n : (1n << BigInt(configuration.inputBits)) - 1n;
@@ -58,7 +63,11 @@ afterEach(() => {
 
 describe.each(CONFIGURATIONS)("$title", (configuration) => {
   const { format, levels, pageSizes } = configuration;
-  const sizes = [coverage(1), coverage(2), coverage(3)].filter((size) => (pageSizes & size) !== 0n);
+  const PAGE = coverage(1, format);
+  const LARGE = coverage(2, format);
+  const HUGE = hugeOf(format);
+  const levelOf = (size: bigint): number => [1, 2, 3].find((level) => coverage(level, format) === size) ?? 0;
+  const sizes = [1, 2, 3].map((level) => coverage(level, format)).filter((size) => (pageSizes & size) !== 0n);
   const largest = sizes[sizes.length - 1];
 
   test("init: a new table translates nothing and holds one page", () => {
@@ -67,7 +76,7 @@ describe.each(CONFIGURATIONS)("$title", (configuration) => {
     expect(pair.table.counters).toEqual({
       leaves: new Map([...sizes].reverse().map((size) => [size, 0])),
       tablePages: 1,
-      tableBytes: 4096,
+      tableBytes: Number(PAGE),
       entriesWritten: 0,
       entriesRead: 0,
     });
@@ -82,27 +91,27 @@ describe.each(CONFIGURATIONS)("$title", (configuration) => {
   });
 
   test.each([
-    { name: "everything congruent", iova: 0n, physical: 0n, length: 2n * GIB },
-    { name: "one granule", iova: 4n * KIB, physical: 8n * KIB, length: 4n * KIB },
-    { name: "aligned, but too short for 2 MiB", iova: 2n * MIB, physical: 4n * MIB, length: 2n * MIB - 4n * KIB },
-    { name: "aligned IOVA, physical 4 KiB off", iova: 0n, physical: 4n * KIB, length: 4n * MIB },
-    { name: "congruent modulo 2 MiB, not 1 GiB", iova: 0n, physical: 2n * MIB, length: GIB },
+    { name: "everything congruent", iova: 0n, physical: 0n, length: 2n * HUGE },
+    { name: "one granule", iova: PAGE, physical: 2n * PAGE, length: PAGE },
+    { name: "aligned, but too short for a large leaf", iova: LARGE, physical: 2n * LARGE, length: LARGE - PAGE },
+    { name: "aligned IOVA, physical a page off", iova: 0n, physical: PAGE, length: 2n * LARGE },
+    { name: "congruent modulo a large leaf, not a huge one", iova: 0n, physical: LARGE, length: HUGE },
     {
-      name: "congruent modulo 1 GiB, begins 4 KiB before",
-      iova: GIB - 4n * KIB,
-      physical: 3n * GIB - 4n * KIB,
-      length: GIB + 8n * KIB,
+      name: "congruent modulo a huge leaf, begins a page before",
+      iova: HUGE - PAGE,
+      physical: 3n * HUGE - PAGE,
+      length: HUGE + 2n * PAGE,
     },
     {
       name: "small, large, small",
-      iova: 2n * MIB - 8n * KIB,
-      physical: 6n * MIB - 8n * KIB,
-      length: 4n * MIB + 12n * KIB,
+      iova: LARGE - 2n * PAGE,
+      physical: 3n * LARGE - 2n * PAGE,
+      length: 2n * LARGE + 3n * PAGE,
     },
-    { name: "ends one granule short of 1 GiB", iova: 0n, physical: GIB, length: GIB - 4n * KIB },
+    { name: "ends one page short of a huge leaf", iova: 0n, physical: HUGE, length: HUGE - PAGE },
   ])("best_pgsize, pgsz_count: $name", ({ iova, physical, length }) => {
     const pair = pairOf(configuration);
-    // 4 KiB leaves by the hundred thousand are the model's business elsewhere; here their number is counted.
+    // Pages by the hundred thousand are the model's business elsewhere; here their number is counted.
     pair.table.map(iovaOf(iova), physicalOf(physical), length, READ_WRITE);
     expect(pair.table.counters.leaves).toEqual(expectedLeaves(configuration, iova, physical, length));
     for (const offset of [0n, length / 2n, length - 1n]) {
@@ -115,13 +124,17 @@ describe.each(CONFIGURATIONS)("$title", (configuration) => {
   test("max_va: the first and the last byte that the levels give, and nothing beyond", () => {
     const pair = pairOf(configuration);
     const last = lastInput(configuration);
-    pair.map(0n, 8n * MIB, 4n * KIB);
-    pair.map(last - 4095n, 12n * MIB, 4n * KIB);
+    pair.map(0n, 4n * LARGE, PAGE);
+    pair.map(last - PAGE + 1n, 6n * LARGE, PAGE);
     pair.check();
-    expect(pair.table.iovaToPhys(iovaOf(last))).toBe(12n * MIB + 4095n);
-    expect(pair.table.walk(iovaOf(last))).toMatchObject({ ok: true, physical: 12n * MIB + 4095n, entriesRead: levels });
+    expect(pair.table.iovaToPhys(iovaOf(last))).toBe(6n * LARGE + PAGE - 1n);
+    expect(pair.table.walk(iovaOf(last))).toMatchObject({
+      ok: true,
+      physical: 6n * LARGE + PAGE - 1n,
+      entriesRead: levels,
+    });
     const beyond = 1n << BigInt(format.signExtended ? configuration.inputBits - 1 : configuration.inputBits);
-    for (const iova of [beyond, beyond + 4n * KIB, 1n << 63n]) {
+    for (const iova of [beyond, beyond + PAGE, 1n << 63n]) {
       if (format.signExtended && iova === 1n << 63n && configuration.inputBits === 64) continue;
       expect(pair.table.walk(iovaOf(iova))).toEqual({
         ok: false,
@@ -133,31 +146,36 @@ describe.each(CONFIGURATIONS)("$title", (configuration) => {
         entriesRead: 0,
       });
       expect(pair.table.iovaToPhys(iovaOf(iova))).toBeNull();
-      expect(pair.map(iova, 0n, 4n * KIB)).toBe(false);
-      expect(pair.unmap(iova, 4n * KIB)).toBe(0n);
+      expect(pair.map(iova, 0n, PAGE)).toBe(false);
+      expect(pair.unmap(iova, PAGE)).toBe(0n);
     }
     // One granule too long at either end of what is translated.
-    expect(pair.map(beyond - 4n * KIB, 0n, 8n * KIB)).toBe(false);
-    expect(pair.map(last - 8n * KIB + 1n, 0n, 12n * KIB)).toBe(false);
+    expect(pair.map(beyond - PAGE, 0n, 2n * PAGE)).toBe(false);
+    expect(pair.map(last - 2n * PAGE + 1n, 0n, 3n * PAGE)).toBe(false);
     pair.check();
   });
 
   test("table_radix: one step per level, at the place that the address bits say", () => {
     for (let level = 1; level <= levels; level++) {
       const pair = pairOf(configuration);
-      // Index 1 at this level, 0 at all others, and index 511 likewise (the sign-extended half in the root).
-      for (const index of [1n, 511n]) {
-        let iova = coverage(level) * index;
-        if (format.signExtended && level === levels && index > 255n) {
+      // Index 1 at this level, 0 at all others, and the last index likewise (the sign-extended half in the root).
+      const entries =
+        level === levels ? Math.min(rootBytes(format, configuration) / 8, entriesOf(format)) : entriesOf(format);
+      const last = BigInt(entries - 1);
+      const several = (1n << BigInt(configuration.inputBits)) / coverage(level, format) > 2n;
+      for (const index of several ? [1n, last] : [1n]) {
+        let iova = coverage(level, format) * index;
+        if (format.signExtended && level === levels && index > last / 2n) {
           iova = BigInt.asUintN(64, BigInt.asIntN(configuration.inputBits, iova));
         }
-        pair.map(iova, 16n * MIB + index * 4096n, 4n * KIB);
-        expect(pair.table.iovaToPhys(iovaOf(iova + 5n))).toBe(16n * MIB + index * 4096n + 5n);
+        pair.map(iova, 8n * LARGE + index * PAGE, PAGE);
+        expect(pair.table.iovaToPhys(iovaOf(iova + 5n))).toBe(8n * LARGE + index * PAGE + 5n);
       }
       const { counters } = pair.table;
       // The two share the tables above this level's own.
-      expect(counters.tablePages).toBe(1 + (levels - level) + 2 * (level - 1));
-      expect(counters.entriesWritten).toBe(counters.tablePages - 1 + 2);
+      const paths = several ? 2 : 1;
+      expect(counters.tablePages).toBe(1 + (levels - level) + paths * (level - 1));
+      expect(counters.entriesWritten).toBe(counters.tablePages - 1 + paths);
       pair.check();
     }
   });
@@ -186,15 +204,15 @@ describe.each(CONFIGURATIONS)("$title", (configuration) => {
     const end = 1n << BigInt(format.outputBits);
     expect(pair.map(0n, end - largest, largest)).toBe(true);
     expect(pair.table.iovaToPhys(iovaOf(largest - 1n))).toBe(end - 1n);
-    expect(pair.map(largest, end - largest, largest + 4n * KIB)).toBe(false);
-    expect(pair.map(largest, end, 4n * KIB)).toBe(false);
+    expect(pair.map(largest, end - largest, largest + PAGE)).toBe(false);
+    expect(pair.map(largest, end, PAGE)).toBe(false);
     pair.check();
   });
 
   test("map_simple: each leaf size on its own, mapped, walked, unmapped", () => {
     for (const size of sizes) {
       const pair = pairOf(configuration);
-      const level = size === coverage(1) ? 1 : size === coverage(2) ? 2 : 3;
+      const level = levelOf(size);
       expect(pair.map(4n * size, 8n * size, size)).toBe(true);
       pair.check();
       expect(pair.table.walk(iovaOf(4n * size + 0x123n))).toEqual({
@@ -216,24 +234,24 @@ describe.each(CONFIGURATIONS)("$title", (configuration) => {
     for (const size of sizes.slice(1)) {
       const pair = pairOf(configuration);
       pair.map(size, 2n * size, size);
-      expect(pair.unmap(size + 4n * KIB, 4n * KIB)).toBe(0n);
+      expect(pair.unmap(size + PAGE, PAGE)).toBe(0n);
       expect(pair.unmap(size + size / 2n, size / 2n)).toBe(0n);
-      expect(pair.unmap(size, 4n * KIB)).toBe(size);
+      expect(pair.unmap(size, PAGE)).toBe(size);
       pair.check();
-      // Two 4 KiB leaves before it, and a range that ends inside it.
-      pair.map(size - 8n * KIB, 2n * size - 8n * KIB, size + 8n * KIB);
-      expect(pair.unmap(size - 8n * KIB, 12n * KIB)).toBe(size + 8n * KIB);
+      // Two pages before it, and a range that ends inside it.
+      pair.map(size - 2n * PAGE, 2n * size - 2n * PAGE, size + 2n * PAGE);
+      expect(pair.unmap(size - 2n * PAGE, 3n * PAGE)).toBe(size + 2n * PAGE);
       pair.check();
     }
   });
 
   test("pgsize_boundary: ranges that begin and end around every boundary between page sizes", () => {
     const pair = pairOf(configuration);
-    // With 2 MiB leaves; around 1 GiB the same rule would cost the model hundreds of thousands of leaves.
-    for (const size of sizes.filter((each) => each === coverage(2))) {
-      for (const before of [0n, 4n * KIB, 8n * KIB]) {
-        for (const after of [0n, 4n * KIB, 12n * KIB]) {
-          for (const skew of [0n, 4n * KIB]) {
+    // With large leaves; around huge ones the same rule would cost the model hundreds of thousands of leaves.
+    for (const size of sizes.filter((each) => each === LARGE)) {
+      for (const before of [0n, PAGE, 2n * PAGE]) {
+        for (const after of [0n, PAGE, 3n * PAGE]) {
+          for (const skew of [0n, PAGE]) {
             const iova = 8n * size - before;
             const length = before + size + after;
             expect(pair.map(iova, 16n * size - before + skew, length)).toBe(true);
@@ -250,33 +268,37 @@ describe.each(CONFIGURATIONS)("$title", (configuration) => {
 
   test("mixed: neighbours of different sizes, unmapped in one call", () => {
     const pair = pairOf(configuration);
-    const iova = 2n * MIB - 4n * KIB;
-    pair.map(iova, 4n * MIB - 4n * KIB, 4n * KIB);
-    pair.map(2n * MIB, 32n * MIB, 4n * MIB);
-    pair.map(6n * MIB, 64n * MIB + 4n * KIB, 8n * KIB, { read: true });
+    const iova = LARGE - PAGE;
+    pair.map(iova, 2n * LARGE - PAGE, PAGE);
+    pair.map(LARGE, 16n * LARGE, 2n * LARGE);
+    pair.map(3n * LARGE, 32n * LARGE + PAGE, 2n * PAGE, { read: true });
     pair.check();
-    expect(pair.unmap(iova, 4n * MIB + 12n * KIB)).toBe(4n * MIB + 12n * KIB);
+    expect(pair.unmap(iova, 2n * LARGE + 3n * PAGE)).toBe(2n * LARGE + 3n * PAGE);
     pair.check();
   });
 
   test("a large leaf takes the place of tables that earlier unmaps left empty", () => {
     for (const size of sizes.slice(1)) {
       const pair = pairOf(configuration);
-      pair.map(size, size, 8n * KIB);
-      expect(pair.unmap(size, 4n * KIB)).toBe(4n * KIB);
+      pair.map(size, size, 2n * PAGE);
+      expect(pair.unmap(size, PAGE)).toBe(PAGE);
       // Something is still mapped there.
       expect(pair.map(size, 4n * size, size)).toBe(false);
       pair.check();
-      expect(pair.unmap(size + 4n * KIB, 4n * KIB)).toBe(4n * KIB);
+      expect(pair.unmap(size + PAGE, PAGE)).toBe(PAGE);
       expect(pair.map(size, 4n * size, size)).toBe(true);
       pair.check();
       expect(pair.table.walk(iovaOf(size))).toMatchObject({ ok: true, pageSize: size, physical: 4n * size });
-      expect(pair.engine.memory.pagesInUse).toBe(open.reduce((sum, each) => sum + each.table.counters.tablePages, 0));
+      expect(pair.engine.memory.pagesInUse).toBe(
+        open.reduce((sum, each) => sum + each.table.counters.tableBytes / 4096, 0),
+      );
     }
   });
 });
 
-describe.each(FULL_CONFIGURATIONS)("$title: the figures of the documentation", (configuration) => {
+const PAGES_OF_4_KIB = FULL_CONFIGURATIONS.filter(({ format }) => format.granuleShift === 12);
+
+describe.each(PAGES_OF_4_KIB)("$title: the figures of the documentation", (configuration) => {
   const physical = 0x1_0020_1000n;
   const length = 64n * MIB;
 
@@ -293,6 +315,20 @@ describe.each(FULL_CONFIGURATIONS)("$title: the figures of the documentation", (
 });
 
 describe("attr_from_entry: each permission, in the bits of the specification", () => {
+  const stage1: readonly (readonly [object, bigint])[] = [
+    [{ read: true }, 0xfc7n],
+    [{ write: true }, 0xf47n],
+    [{ read: true, write: true }, 0xf47n],
+    [{ read: true, write: true, privileged: true }, 0xf07n],
+    [{ read: true, noExecute: true }, 0x60_0000_0000_0fc7n],
+  ];
+  const stage2: readonly (readonly [object, bigint])[] = [
+    [{ read: true }, 0x77fn],
+    [{ write: true }, 0x7bfn],
+    [{ read: true, write: true }, 0x7ffn],
+    [{ read: true, write: true, privileged: true }, 0x7ffn],
+    [{ read: true, noExecute: true }, 0x40_0000_0000_077fn],
+  ];
   const expected: Record<string, readonly (readonly [object, bigint])[]> = {
     vtdss: [
       [{ read: true }, 0x1n],
@@ -307,36 +343,33 @@ describe("attr_from_entry: each permission, in the bits of the specification", (
       [{ read: true, write: true, privileged: true }, 0x63n],
       [{ read: true, noExecute: true }, 0x25n],
     ],
-    "vmsav8-4k": [
-      [{ read: true }, 0xfc7n],
-      [{ write: true }, 0xf47n],
-      [{ read: true, write: true }, 0xf47n],
-      [{ read: true, write: true, privileged: true }, 0xf07n],
-      [{ read: true, noExecute: true }, 0x60_0000_0000_0fc7n],
-    ],
+    "vmsav8-4k": stage1,
+    "vmsav8-16k": stage1,
+    "vmsav8-64k": stage1,
+    "vmsav8-4k-s2": stage2,
+    "vmsav8-16k-s2": stage2,
+    "vmsav8-64k-s2": stage2,
   };
-  const large: Record<string, (page: bigint) => bigint> = {
-    vtdss: (page) => page | 0x80n,
-    x86_64: (page) => page | 0x80n,
-    "vmsav8-4k": (page) => page & ~0x2n,
-  };
+  const largeOf = (name: string, page: bigint): bigint => (name.startsWith("vmsav8") ? page & ~0x2n : page | 0x80n);
 
   test.each(FULL_CONFIGURATIONS)("$title", (configuration) => {
+    const PAGE = coverage(1, configuration.format);
+    const LARGE = coverage(2, configuration.format);
     for (const [permissions, bits] of expected[configuration.format.name]) {
       const pair = pairOf(configuration);
-      pair.map(0n, 0x1234_5000n, 4n * KIB, permissions);
-      pair.map(2n * MIB, 0x1240_0000n, 2n * MIB, permissions);
+      pair.map(0n, 0x1234_0000n, PAGE, permissions);
+      pair.map(LARGE, 9n * LARGE, LARGE, permissions);
       const leaves = dumpEngineTable(engine, pair.table, configuration.format).filter((line) => line.includes("leaf"));
-      const largeBits = large[configuration.format.name](bits);
+      const largeBits = largeOf(configuration.format.name, bits);
       expect(leaves).toEqual([
-        `1 0 leaf ${(0x1234_5000n | bits).toString(16)}`,
-        `2 200000 leaf ${(0x1240_0000n | largeBits).toString(16)}`,
+        `1 0 leaf ${(0x1234_0000n | bits).toString(16)}`,
+        `2 ${LARGE.toString(16)} leaf ${((9n * LARGE) | largeBits).toString(16)}`,
       ]);
       pair.check();
     }
     const pair = pairOf(configuration);
     for (const permissions of [{}, { privileged: true }, { noExecute: true }]) {
-      expect(pair.map(0n, 0n, 4n * KIB, permissions)).toBe(false);
+      expect(pair.map(0n, 0n, PAGE, permissions)).toBe(false);
     }
     pair.check();
   });
@@ -344,9 +377,9 @@ describe("attr_from_entry: each permission, in the bits of the specification", (
   test("a pointer to a table grants everything, so that only leaves decide", () => {
     for (const configuration of FULL_CONFIGURATIONS) {
       const pair = pairOf(configuration);
-      pair.map(0n, 0n, 4n * KIB, { read: true });
+      pair.map(0n, 0n, coverage(1, configuration.format), { read: true });
       const root = engine.memory.read64(pair.table.root);
-      const bits = { vtdss: 0x3n, x86_64: 0x27n, "vmsav8-4k": 0x3n }[configuration.format.name];
+      const bits = configuration.format.name === "x86_64" ? 0x27n : 0x3n;
       expect(root & ~configuration.format.addressMask).toBe(bits);
       expect(bit(root, 0)).toBe(true);
     }
@@ -359,8 +392,27 @@ describe("a table that cannot be", () => {
     ["vtdss with 6 levels", "vtdss", { levels: 6 }],
     ["x86_64 with 3 levels", "x86_64", { levels: 3 }],
     ["x86_64 with 6 levels", "x86_64", { levels: 6 }],
-    ["vmsav8-4k with 2 levels", "vmsav8-4k", { levels: 2 }],
+    ["vmsav8-4k with 0 levels", "vmsav8-4k", { levels: 0 }],
     ["vmsav8-4k with 5 levels", "vmsav8-4k", { levels: 5 }],
+    ["vmsav8-4k with 6 levels and 52-bit addresses", "vmsav8-4k", { levels: 6, flags: DS }],
+    ["vmsav8-16k with 5 levels and 52-bit addresses", "vmsav8-16k", { levels: 5, flags: DS }],
+    ["vmsav8-64k with 4 levels", "vmsav8-64k", { levels: 4 }],
+    ["input wider than 48 bits", "vmsav8-16k", { levels: 4, inputBits: 49 }],
+    ["input wider than 52 bits", "vmsav8-16k-s2", { levels: 4, inputBits: 53, flags: DS }],
+    ["more than 16 first tables", "vmsav8-4k-s2", { levels: 3, inputBits: 44, root: physicalOf(0x10_0000n) }],
+    ["several first tables in stage 1", "vmsav8-4k", { levels: 3, inputBits: 40, root: physicalOf(0x10_0000n) }],
+    ["several first tables of its own", "vmsav8-4k-s2", { levels: 3, inputBits: 40 }],
+    ["several first tables, not aligned", "vmsav8-4k-s2", { levels: 3, inputBits: 40, root: physicalOf(0x1000n) }],
+    ["a short first table, not aligned", "vmsav8-4k", { levels: 4, inputBits: 43, root: physicalOf(0x1040n) }],
+    ["the shortest first table, not aligned", "vmsav8-4k", { levels: 4, inputBits: 40, root: physicalOf(0x1020n) }],
+    ["a first table of 16 KiB, not aligned", "vmsav8-16k", { levels: 3, root: physicalOf(0x1000n) }],
+    ["a first table of 64 KiB, not aligned", "vmsav8-64k", { levels: 2, root: physicalOf(0x4000n) }],
+    ["output of 50 bits", "vmsav8-64k", { outputBits: 50 }],
+    ["output wider than 52 bits", "vmsav8-4k", { outputBits: 53, flags: DS }],
+    ["512 GiB leaves without 52-bit addresses", "vmsav8-4k", { pageSizes: (1n << 12n) | (1n << 39n) }],
+    ["64 GiB leaves without 52-bit addresses", "vmsav8-16k", { pageSizes: (1n << 14n) | (1n << 36n) }],
+    ["4 TiB leaves without 52-bit addresses", "vmsav8-64k", { pageSizes: (1n << 16n) | (1n << 42n) }],
+    ["4 KiB leaves with a granule of 16 KiB", "vmsav8-16k", { pageSizes: (1n << 14n) | (1n << 12n) }],
     ["input wider than the levels", "vtdss", { levels: 3, inputBits: 40 }],
     ["input narrower than a page", "vtdss", { inputBits: 11 }],
     ["output wider than an entry", "vtdss", { outputBits: 53 }],
@@ -382,13 +434,19 @@ describe("narrower tables", () => {
       ["vtdss", 4, 40],
       ["vmsav8-4k", 4, 42],
       ["vmsav8-4k", 3, 33],
+      ["vmsav8-4k", 1, 16],
+      ["vmsav8-16k", 4, 48],
+      ["vmsav8-16k-s2", 3, 40],
+      ["vmsav8-64k", 3, 43],
+      ["vmsav8-64k-s2", 2, 36],
     ] as const) {
       const table = engine.createTable(name, { levels, inputBits });
+      const page = table.format.granule;
       const end = 1n << BigInt(inputBits);
-      table.map(iovaOf(end - 4096n), physicalOf(0n), 4096n, READ_WRITE);
+      table.map(iovaOf(end - page), physicalOf(0n), page, READ_WRITE);
       expect(table.walk(iovaOf(end - 1n))).toMatchObject({ ok: true });
       expect(table.walk(iovaOf(end))).toMatchObject({ ok: false, check: "input-range" });
-      refused("input-range", () => table.map(iovaOf(end), physicalOf(0n), 4096n, READ_WRITE));
+      refused("input-range", () => table.map(iovaOf(end), physicalOf(0n), page, READ_WRITE));
       table.release();
     }
   });
@@ -396,9 +454,10 @@ describe("narrower tables", () => {
   test("fewer output bits (HAW, OAS)", () => {
     for (const configuration of FULL_CONFIGURATIONS) {
       const table = createTable(engine, { ...configuration, outputBits: 40 });
-      table.map(iovaOf(0n), physicalOf((1n << 40n) - 4096n), 4096n, READ_WRITE);
-      refused("output-range", () => table.map(iovaOf(4096n), physicalOf(1n << 40n), 4096n, READ_WRITE));
-      refused("output-range", () => table.map(iovaOf(4096n), physicalOf((1n << 40n) - 4096n), 8192n, READ_WRITE));
+      const PAGE = coverage(1, configuration.format);
+      table.map(iovaOf(0n), physicalOf((1n << 40n) - PAGE), PAGE, READ_WRITE);
+      refused("output-range", () => table.map(iovaOf(PAGE), physicalOf(1n << 40n), PAGE, READ_WRITE));
+      refused("output-range", () => table.map(iovaOf(PAGE), physicalOf((1n << 40n) - PAGE), 2n * PAGE, READ_WRITE));
       table.release();
     }
   });

@@ -5,39 +5,40 @@ import { decodeWalkStatus } from "../../src/engine/page-table.js";
 import { newEngine } from "../support/engine.js";
 import { Random } from "../support/random.js";
 
-const GIB = 1n << 30n;
-const MIB = 1n << 20n;
-
 const engine = await newEngine();
 
-describe.each(engine.formats.map(({ name }) => name))("%s, a table of more than 1024 pages", (format) => {
-  const table = engine.createTable(format, { levels: 4 });
+describe.each(engine.formats)("$name, a table of more than 4 MiB", ({ name, granule, levelShift }) => {
+  const table = engine.createTable(name);
+  const LARGE = 1n << BigInt(levelShift(2));
+  const RUN = 32n * LARGE;
+  // Three of them take more than 4 MiB of last-level tables.
+  const FAR = (512n * 4096n * LARGE) / granule;
+  const within = (span: bigint): bigint => random.u64() % span;
   // Pages askew, so that nothing larger fits; then large leaves; then nothing.
-  table.map(dmaAddress(4n * GIB), physicalAddress(0x20_1000n), 3n * GIB, { read: true, write: true });
-  table.map(dmaAddress(8n * GIB), physicalAddress(8n * GIB), 64n * MIB, { read: true, write: true });
-  table.map(dmaAddress(9n * GIB), physicalAddress(0x30_1000n), 64n * MIB, { read: true });
+  table.map(dmaAddress(4n * FAR), physicalAddress(LARGE + granule), 3n * FAR, { read: true, write: true });
+  table.map(dmaAddress(8n * FAR), physicalAddress(8n * FAR), RUN, { read: true, write: true });
+  table.map(dmaAddress(9n * FAR), physicalAddress(LARGE + LARGE / 2n + granule), RUN, { read: true });
 
   const random = new Random(3);
   const place = (): bigint => {
-    const offset = BigInt(random.below(1 << 26));
     const kind = random.below(20);
-    if (kind === 0) return 8n * GIB + offset;
-    if (kind === 1) return 9n * GIB + offset;
-    if (kind === 2) return 10n * GIB + offset;
+    if (kind === 0) return 8n * FAR + within(RUN);
+    if (kind === 1) return 9n * FAR + within(RUN);
+    if (kind === 2) return 10n * FAR + within(RUN);
     if (kind === 3) return 1n << 60n;
-    return 4n * GIB + BigInt(random.below(48)) * 64n * MIB + offset;
+    return 4n * FAR + within(3n * FAR);
   };
 
   test("is large", () => {
-    expect(table.counters.tablePages).toBeGreaterThan(1024);
+    expect(table.counters.tableBytes).toBeGreaterThan(1024 * 4096);
   });
 
   test.each([1, 3, 4, 63, 64, 65, 127, 128, 200, 1000])("%i requests at once answer as one by one", (count) => {
     const batch = table.createWalkBatch(1000);
     const iovas = Array.from({ length: count }, place);
     // Longer runs of ordinary pages, too: the row of walks that wait is then filled and emptied several times.
-    if (count >= 128) for (let i = 20; i < count - 10; i++) iovas[i] = 4n * GIB + BigInt(random.below(1 << 30));
-    if (count === 1000) iovas[500] = 10n * GIB;
+    if (count >= 128) for (let i = 20; i < count - 10; i++) iovas[i] = 4n * FAR + within(FAR);
+    if (count === 1000) iovas[500] = 10n * FAR;
     iovas.forEach((iova, i) => {
       batch.iova[i] = iova;
     });

@@ -426,9 +426,9 @@ describe.each(FULL_CONFIGURATIONS)("$title: tables that cannot be read", (config
 
   test.each(BACKINGS)("each table below it (%s)", (backing) => {
     for (let level = levels - 1; level >= 1; level--) {
-      const iova = 0x7n << BigInt(12 + 9 * (level - 1));
+      const iova = 0x7n * coverage(level, format);
       const path = buildPath(engine, configuration, backing, 1, iova, 0n);
-      path.write(level + 1, format.pointer(nowhere));
+      path.write(level + 1, format.pointer(nowhere, configuration));
       expect(path.table.walk(iovaOf(iova))).toEqual({
         ok: false,
         stage: "own",
