@@ -16,5 +16,6 @@ export { type Capabilities, type CapabilityOptions, makeCapabilities } from "./v
 export type { InterruptMessage } from "./vtd/event.js";
 export type { FaultRecord, PendingFault } from "./vtd/faults.js";
 export * from "./vtd/unit.js";
+export { SmmuUnit, type SmmuFault, type SmmuTranslation, type SmmuUnitOptions } from "./smmuv3/unit.js";
 export * from "./unit/request.js";
 export { UnitBatch, type UnitCounters } from "./unit/translation.js";

@@ -118,13 +118,13 @@ export class BigIntTable {
         const low = (1n << shift) - 1n;
         this.entriesRead += reads;
         physical[i] = (entry & ADDRESS & ~low) | (iova & low);
-        return (level << 8) | (reads << 16) | (Number(shift) << 24);
+        return (level << 8) | (Number(shift) << 12) | (reads << 24);
       }
       address = entry & ADDRESS;
     }
     this.entriesRead += reads;
     physical[i] = address + BigInt(indexAt(iova, level) * 8);
-    return outcome | (level << 8) | (reads << 16);
+    return outcome | (level << 8) | (reads << 24);
   }
 
   walkBatch(

@@ -156,7 +156,7 @@ export class WordTable {
           }
           physical[i * 2] = (entryLow & ~0xfff) | (low & 0xfff);
           physical[i * 2 + 1] = entryHigh & 0xfffff;
-          status[i] = (1 << 8) | (reads << 16) | (12 << 24);
+          status[i] = (1 << 8) | (12 << 12) | (reads << 24);
           break;
         }
         page = pageOf(entryHigh, entryLow);
@@ -166,7 +166,7 @@ export class WordTable {
         const entry = page * 4096 + indexOf(high, low, level) * 8;
         physical[i * 2] = entry >>> 0;
         physical[i * 2 + 1] = Math.floor(entry / 0x1_0000_0000);
-        status[i] = outcome | (level << 8) | (reads << 16);
+        status[i] = outcome | (level << 8) | (reads << 24);
       }
     }
   }

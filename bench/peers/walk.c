@@ -90,7 +90,7 @@ void lookup_batch_in_step(const struct table *shared, const uint64_t *iova, uint
 
 static inline uint32_t status_word(enum walk_outcome outcome, int level, int reads, int shift)
 {
-	return (uint32_t)outcome | (uint32_t)level << 8 | (uint32_t)reads << 16 | (uint32_t)shift << 24;
+	return (uint32_t)outcome | (uint32_t)level << 8 | (uint32_t)shift << 12 | (uint32_t)reads << 24;
 }
 
 /* One walk, every check in its order (VT-d section 3.7, Table 30). */

@@ -24,9 +24,9 @@ function endianSupported(big: boolean, { idr0 }: Identification): boolean {
   return idr0.TTENDIAN !== (big ? ONLY_LITTLE_ENDIAN : ONLY_BIG_ENDIAN);
 }
 
-/** IDR0.HTTU: whether hardware keeps access flags (HA), and dirty state (HD, which needs HA). */
+/** IDR0.HTTU: whether hardware keeps access flags (HA), and dirty state (HD, which does nothing without HA). */
 function updatesSupported(access: boolean, dirty: boolean, { idr0 }: Identification): boolean {
-  return (!access || idr0.HTTU >= 1) && (!dirty || (idr0.HTTU >= 2 && access));
+  return (!access || idr0.HTTU >= 1) && (!dirty || idr0.HTTU >= 2);
 }
 
 /** IDR0.STALL_MODEL: 1 stalling is not supported, 2 it is forced. */
@@ -74,6 +74,10 @@ export interface Stage2 {
   readonly outputBits: number;
   readonly levels: number;
   readonly accessFlagDisable: boolean;
+  /** Descriptors hold 52-bit addresses: S2DS, or the 64 KiB granule of an SMMU that puts out as much. */
+  readonly wideAddresses: boolean;
+  /** IDR3.XNX: execution is denied by privilege. */
+  readonly executeByPrivilege: boolean;
   readonly hardwareAccess: boolean;
   readonly hardwareDirty: boolean;
   readonly vmid: number;
@@ -105,17 +109,20 @@ const GRANULES: readonly (Granule | null)[] = [12, 16, 14, null];
 export function decodeStreamTableEntry(words: readonly bigint[], smmu: Identification): StreamTableEntry | null {
   if (!flag(words, 0)) return null;
   const config = field(words, 3, 1);
+  // Without substreams there is one context descriptor, whatever these fields say.
+  const substreams = smmu.ssidBits > 0;
+  const format = substreams ? field(words, 5, 4) : 0;
   const contexts = {
     table: pointer(words, 51, 6, 6),
-    format: field(words, 5, 4),
-    log2: field(words, 63, 59),
+    format: format === 3 ? 0 : format,
+    log2: substreams ? field(words, 63, 59) : 0,
     withoutSubstream: field(words, 65, 64),
   };
   const common = {
     contexts,
     stallForbidden: flag(words, 91),
-    privilege: field(words, 113, 112),
-    instruction: field(words, 115, 114),
+    privilege: smmu.idr1.ATTR_PERMS_OVR ? field(words, 113, 112) : 0,
+    instruction: smmu.idr1.ATTR_PERMS_OVR ? field(words, 115, 114) : 0,
   };
   if ((config & 0b100) === 0) return { ...common, aborts: true, stage1: false, stage2: null };
   const stage1 = (config & 1) !== 0;
@@ -124,14 +131,16 @@ export function decodeStreamTableEntry(words: readonly bigint[], smmu: Identific
   if (hasStage2 && !smmu.idr0.S2P) return null;
   const ats = field(words, 93, 92);
   const stall2 = flag(words, 185);
-  if (ats === 2 && (config !== 0b111 || stall2)) return null;
-  if (ats === 1 && hasStage2 && stall2) return null;
+  if (smmu.idr0.ATS && config !== CONFIG_BYPASS) {
+    if (ats === 2 && (config !== 0b111 || stall2)) return null;
+    if (ats === 1 && hasStage2 && stall2) return null;
+  }
   if (stage1) {
-    if ((field(words, 95, 94) & 1) !== 0) return null;
+    // STRW says the StreamWorld only where stage 1 is alone and there is an EL2.
+    if (!hasStage2 && smmu.idr0.Hyp && (field(words, 95, 94) & 1) !== 0) return null;
     if (common.stallForbidden && smmu.idr0.STALL_MODEL !== 0) return null;
     if (contexts.log2 > smmu.ssidBits) return null;
     if (contexts.log2 !== 0 && contexts.format !== 0 && !smmu.idr0.CD2L) return null;
-    if (contexts.log2 !== 0 && contexts.format === 3) return null;
     if (contexts.table >> BigInt(hasStage2 ? smmu.iasBits : smmu.oasBits) !== 0n) return null;
   }
   const stage2 = hasStage2 ? decodeStage2(words, smmu) : null;
@@ -147,16 +156,22 @@ function decodeStage2(words: readonly bigint[], smmu: Identification): Stage2 | 
   if (!updatesSupported(hardwareAccess, hardwareDirty, smmu)) return null;
   const granule = GRANULES[field(words, 175, 174)];
   if (!hasGranule(granule, smmu)) return null;
-  const outputBits = effectiveWidth(field(words, 178, 176), granule === 16 ? smmu.oasBits : Math.min(smmu.oasBits, 48));
+  const wideAddresses = granule === 16 ? smmu.oasBits >= 52 : smmu.idr5.DS === 1 && flag(words, 195);
+  const outputBits = effectiveWidth(field(words, 178, 176), wideAddresses ? smmu.oasBits : Math.min(smmu.oasBits, 48));
   const stored = pointer(words, 243, 196, 4);
   if (stored >> BigInt(outputBits) !== 0n) return null;
   const sizeOffset = field(words, 165, 160);
   const largest = smmu.idr3.STT === 1 ? (granule === 16 ? 47 : 48) : 39;
-  if (sizeOffset < Math.max(granule === 16 ? 12 : 16, 64 - smmu.iasBits) || sizeOffset > largest) return null;
+  if (sizeOffset < Math.max(granule === 16 || wideAddresses ? 12 : 16, 64 - smmu.iasBits) || sizeOffset > largest)
+    return null;
   const inputBits = 64 - sizeOffset;
   const start = field(words, 167, 166);
-  const startLevel = granule === 12 ? (start === 3 ? 3 : 2 - start) : 3 - start;
-  if (start === 3 && (granule !== 12 || smmu.idr3.STT === 0)) return null;
+  const highest = granule === 12 && wideAddresses && start === 0 && flag(words, 194);
+  const startLevel = highest ? -1 : granule === 12 ? (start === 3 ? 3 : 2 - start) : 3 - start;
+  if (start === 3 && granule === 12 && smmu.idr3.STT === 0) return null;
+  if (start === 3 && granule !== 12 && !(granule === 14 && wideAddresses && smmu.oasBits >= 52)) return null;
+  // Starting that high needs an address size that uses it.
+  if (start === 2 && smmu.oasBits < (granule === 14 ? 42 : 44)) return null;
   const levels = 4 - startLevel;
   const below = granule + levelBits(granule) * (levels - 1);
   const firstBits = inputBits - below;
@@ -171,8 +186,10 @@ function decodeStage2(words: readonly bigint[], smmu: Identification): Stage2 | 
     outputBits,
     levels,
     accessFlagDisable: flag(words, 181),
+    wideAddresses,
+    executeByPrivilege: smmu.idr3.XNX === 1,
     hardwareAccess,
-    hardwareDirty,
+    hardwareDirty: hardwareDirty && hardwareAccess,
     vmid,
     record: flag(words, 186),
     stall,
@@ -191,6 +208,8 @@ export interface Half {
   readonly table: bigint;
   readonly inputBits: number;
   readonly levels: number;
+  readonly outputBits: number;
+  readonly wideAddresses: boolean;
   readonly ignoresTopByte: boolean;
   readonly hierarchicalDisable: boolean;
 }
@@ -198,7 +217,6 @@ export interface Half {
 export interface ContextDescriptor {
   /** TTB0 and TTB1; null where EPDx disables the walk. */
   readonly halves: readonly [Half | null, Half | null];
-  readonly outputBits: number;
   readonly asid: number;
   readonly accessFlagDisable: boolean;
   readonly hardwareAccess: boolean;
@@ -222,14 +240,14 @@ export function decodeContext(
   if (stall && entry.stallForbidden) return null;
   if (smmu.idr0.TERM_MODEL && !abort) return null;
   if (!stallSupported(stall, smmu)) return null;
-  if (!endianSupported(flag(words, 15), smmu)) return null;
+  const walks = !flag(words, 14) || !flag(words, 30);
+  if (walks && !endianSupported(flag(words, 15), smmu)) return null;
   if (!flag(words, 41) || (smmu.idr0.TTF & AARCH64) === 0) return null;
   const hardwareAccess = flag(words, 43);
   const hardwareDirty = flag(words, 42);
   if (!updatesSupported(hardwareAccess, hardwareDirty, smmu)) return null;
   const asid = field(words, 63, 48);
   if (!smmu.idr0.ASID16 && asid > 0xff) return null;
-  const limit = entry.stage2 ? smmu.iasBits : smmu.oasBits;
   const halves: (Half | null)[] = [];
   for (const upper of [0, 1]) {
     const base = upper * 16;
@@ -241,30 +259,33 @@ export function decodeContext(
     const sizeOffset = field(words, base + 5, base);
     const largest = smmu.idr3.STT === 1 ? (granule === 16 ? 47 : 48) : 39;
     if (!hasGranule(granule, smmu)) return null;
-    if (sizeOffset < (granule === 16 ? 64 - (smmu.idr5.VAX === 1 ? 52 : 48) : 16) || sizeOffset > largest) return null;
+    const wideAddresses = granule === 16 ? smmu.oasBits >= 52 : smmu.idr5.DS === 1 && flag(words, 186);
+    const smallest = (granule === 16 && smmu.idr5.VAX === 1) || (granule !== 16 && wideAddresses) ? 12 : 16;
+    if (sizeOffset < smallest || sizeOffset > largest) return null;
     const inputBits = 64 - sizeOffset;
     const bits = levelBits(granule);
     const levels = Math.ceil((inputBits - granule) / bits);
     const firstBits = inputBits - granule - bits * (levels - 1);
     const stored = upper ? pointer(words, 179, 132, 4) : pointer(words, 115, 68, 4);
-    const outputBits = effectiveWidth(field(words, 34, 32), limit);
+    const outputBits = effectiveWidth(field(words, 34, 32), wideAddresses ? smmu.oasBits : Math.min(smmu.oasBits, 48));
     if (stored >> BigInt(outputBits) !== 0n) return null;
     halves.push({
       granule,
       table: alignTable(stored, firstBits),
       inputBits,
       levels,
+      outputBits,
+      wideAddresses,
       ignoresTopByte: flag(words, 38 + upper),
       hierarchicalDisable: smmu.idr3.HAD === 1 && flag(words, upper ? 129 : 65),
     });
   }
   return {
     halves: [halves[0], halves[1]],
-    outputBits: effectiveWidth(field(words, 34, 32), limit),
     asid,
     accessFlagDisable: flag(words, 35),
     hardwareAccess,
-    hardwareDirty,
+    hardwareDirty: hardwareDirty && hardwareAccess,
     stall,
     record: flag(words, 45),
     abort,

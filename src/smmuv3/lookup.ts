@@ -120,10 +120,13 @@ function findContext(
   entry: StreamTableEntry,
   index: number,
 ): ContextDescriptor | ConfigurationFault {
-  const { table, format, log2 } = entry.contexts;
+  const { format, log2 } = entry.contexts;
+  const split = format === 1 ? 6 : 10;
+  const twoLevel = log2 !== 0 && format !== 0;
+  const size = twoLevel ? 8n << BigInt(Math.max(3, log2 - split)) : CD_BYTES << BigInt(log2);
+  const table = alignDown(entry.contexts.table, size);
   let address = table + CD_BYTES * BigInt(index);
-  if (log2 !== 0 && format !== 0) {
-    const split = format === 1 ? 6 : 10;
+  if (twoLevel) {
     const words = readContext(source, entry, "L1 context descriptor", table + 8n * BigInt(index >>> split), 1);
     if (isFault(words)) return words;
     const next = words[0] & ADDRESS & ~0xfffn;

@@ -13,6 +13,8 @@ import type { Configuration } from "./lookup.js";
 /** Options of the formats: FLAG_* of assembly/format/vmsav8.ts. */
 const ACCESS_FLAG_DISABLE = 1 << 0;
 const HIERARCHICAL_DISABLE = 1 << 1;
+const EXECUTE_BY_PRIVILEGE = 1 << 1;
+const WIDE_ADDRESSES = 1 << 2;
 
 /** TLB owner: ASID in bits 15:0, VMID in 31:16, and which stages took part in bits 32 and 33 (section 3.17). */
 export const OWNER_ASID = 0xffffn;
@@ -26,12 +28,18 @@ export function tlbOwner(asid: number, vmid: number, stage1: boolean, stage2: bo
 
 const FORMATS: Readonly<Record<Granule, string>> = { 12: "vmsav8-4k", 14: "vmsav8-16k", 16: "vmsav8-64k" };
 
-/** Every leaf size of a granule: the walk knows at which levels blocks exist. */
-const LEAF_SIZES: Readonly<Record<Granule, bigint>> = {
-  12: (1n << 12n) | (1n << 21n) | (1n << 30n),
-  14: (1n << 14n) | (1n << 25n),
-  16: (1n << 16n) | (1n << 29n),
+/** Leaf sizes of a granule, and those that wide addresses add. */
+const LEAF_SIZES: Readonly<Record<Granule, readonly [always: bigint, wide: bigint]>> = {
+  12: [(1n << 12n) | (1n << 21n) | (1n << 30n), 1n << 39n],
+  14: [(1n << 14n) | (1n << 25n), 1n << 36n],
+  16: [(1n << 16n) | (1n << 29n), 1n << 42n],
 };
+
+/** With the 64 KiB granule the width of the output decides, with the others the form of the descriptors. */
+function leafSizes({ granule, outputBits, wideAddresses }: Half | Stage2): bigint {
+  const [always, more] = LEAF_SIZES[granule];
+  return (granule === 16 ? outputBits === 52 : wideAddresses) ? always | more : always;
+}
 
 function updates(access: boolean, dirty: boolean): number {
   return (access ? TABLE_UPDATES_ACCESSED : 0) | (dirty ? TABLE_UPDATES_DIRTY : 0);
@@ -44,8 +52,12 @@ export function stage2Table(stage2: Stage2): Stage {
     root: stage2.table,
     inputBits: stage2.inputBits,
     outputBits: stage2.outputBits,
-    pageSizes: LEAF_SIZES[stage2.granule],
-    flags: (stage2.accessFlagDisable ? ACCESS_FLAG_DISABLE : 0) | updates(stage2.hardwareAccess, stage2.hardwareDirty),
+    pageSizes: leafSizes(stage2),
+    flags:
+      (stage2.accessFlagDisable ? ACCESS_FLAG_DISABLE : 0) |
+      (stage2.executeByPrivilege ? EXECUTE_BY_PRIVILEGE : 0) |
+      (stage2.wideAddresses && stage2.granule !== 16 ? WIDE_ADDRESSES : 0) |
+      updates(stage2.hardwareAccess, stage2.hardwareDirty),
   };
 }
 
@@ -55,11 +67,12 @@ function stage1Table(half: Half, context: ContextDescriptor): Stage {
     levels: half.levels,
     root: half.table,
     inputBits: half.inputBits,
-    outputBits: context.outputBits,
-    pageSizes: LEAF_SIZES[half.granule],
+    outputBits: half.outputBits,
+    pageSizes: leafSizes(half),
     flags:
       (context.accessFlagDisable ? ACCESS_FLAG_DISABLE : 0) |
       (half.hierarchicalDisable ? HIERARCHICAL_DISABLE : 0) |
+      (half.wideAddresses && half.granule !== 16 ? WIDE_ADDRESSES : 0) |
       updates(context.hardwareAccess, context.hardwareDirty),
   };
 }

@@ -6,9 +6,11 @@ import { version } from "../../src/cli/version.js";
 import { VectorError } from "../../src/conform/errors.js";
 import { DumpError } from "../../src/dump/errors.js";
 import { vectorFile } from "../conform/support.js";
-import { SMMU, VTD } from "../dump/support.js";
+import { foreignDump, VTD } from "../dump/support.js";
 import { fixtureVector, VECTORS } from "../explain/support.js";
 import { run } from "./run.js";
+
+const FOREIGN = foreignDump();
 
 const written = { stdout: "", stderr: "" };
 
@@ -342,7 +344,12 @@ describe("iommu-lab explain without an answer", () => {
   });
 
   it.each<[string, readonly string[], typeof DumpError | typeof VectorError, string]>([
-    ["a dump of another kind", [SMMU, ...request], DumpError, `${SMMU}: a dump of smmuv3; there are units of vtd`],
+    [
+      "a dump of another kind",
+      [FOREIGN, ...request],
+      DumpError,
+      `${FOREIGN}: a dump of elsewhere; there are units of vtd, smmuv3`,
+    ],
     ["nothing", [join(VTD, "none"), ...request], DumpError, "none: cannot be read: ENOENT"],
     ["a vector that is not there", [VECTORS, "--id", "x"], VectorError, `${VECTORS}: there is no vector "x" of vtd`],
     ["text", [join(VTD, "maps.txt.gz")], VectorError, "maps.txt.gz: line 1: not JSON"],
@@ -357,11 +364,11 @@ describe("iommu-lab explain without an answer", () => {
     const { status, stdout, stderr } = await run(["explain", VTD, "--sid", "00:08.0"]);
     expect([status, stdout]).toEqual([2, ""]);
     expect(stderr).toMatch(/^iommu-lab: --sid and --iova are needed/);
-    const missing = await run(["explain", SMMU, ...request]);
+    const missing = await run(["explain", FOREIGN, ...request]);
     expect(missing).toEqual({
       status: 2,
       stdout: "",
-      stderr: `iommu-lab: ${SMMU}: a dump of smmuv3; there are units of vtd\n`,
+      stderr: `iommu-lab: ${FOREIGN}: a dump of elsewhere; there are units of vtd, smmuv3\n`,
     });
     const fault = await run(["explain", VTD, "--sid", "00:08.0", "--iova", "0x1000000000"]);
     expect(fault).toMatchObject({ status: 0, stderr: "" });

@@ -1,5 +1,5 @@
 /** What the tests of dumps share. */
-import { existsSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -23,6 +23,15 @@ export const SHARED_DUMPS = existsSync(shared) ? readdirSync(shared).map((name) 
 export function scratchDirectory(): string {
   const directory = mkdtempSync(join(tmpdir(), "iommu-lab-dump-"));
   afterAll(() => rmSync(directory, { recursive: true }));
+  return directory;
+}
+
+/** A dump of an architecture that nobody emulates. */
+export function foreignDump(): string {
+  const directory = scratchDirectory();
+  cpSync(SMMU, directory, { recursive: true });
+  const description = join(directory, "tables.json");
+  writeFileSync(description, readFileSync(description, "utf8").replace('"smmuv3"', '"elsewhere"'));
   return directory;
 }
 

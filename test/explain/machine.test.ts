@@ -7,8 +7,10 @@ import { readListing } from "../../src/dump/listing-files.js";
 import type { ListingOptions } from "../../src/dump/listing-table.js";
 import { type Explanation, explainRequest } from "../../src/explain/explain.js";
 import { openMachine, type Source } from "../../src/explain/machine.js";
-import { failure, SMMU, scratchDirectory, VTD } from "../dump/support.js";
+import { failure, foreignDump, scratchDirectory, VTD } from "../dump/support.js";
 import { newEngine } from "./support.js";
+
+const FOREIGN = foreignDump();
 
 const scratch = scratchDirectory();
 let made = 0;
@@ -130,8 +132,8 @@ describe("a request to a dumped machine", () => {
   });
 
   test("of a kind that there are no units of", async () => {
-    const error = await failure("inconsistent", () => explain(SMMU, { sid: 8, iova: 0n, access: "r" }));
-    expect(error.message).toBe(`${SMMU}: a dump of smmuv3; there are units of vtd`);
+    const error = await failure("inconsistent", () => explain(FOREIGN, { sid: 8, iova: 0n, access: "r" }));
+    expect(error.message).toBe(`${FOREIGN}: a dump of elsewhere; there are units of vtd, smmuv3`);
   });
 });
 
