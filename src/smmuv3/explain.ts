@@ -6,7 +6,8 @@ import type { Engine } from "../engine/engine.js";
 import type { Answer, ExplainableUnit, Explainer, Refused, Verdict } from "../explain/unit.js";
 import type { DecodedField } from "../unit/fields.js";
 import type { StructureRead } from "../unit/request.js";
-import { loadVectorMemory, readVectorWord, VECTOR_ARENA_BASE } from "../unit/vector-memory.js";
+import { UnitMemory } from "../unit/memory.js";
+import { loadVectorMemory, VECTOR_ARENA_BASE } from "../unit/vector-memory.js";
 import { smmuUnitFromDump } from "./dump-unit.js";
 import type { Granule } from "./entries.js";
 import { EVENT, type EventName, type EventRecord } from "./events.js";
@@ -89,7 +90,7 @@ export class SmmuExplainableUnit implements ExplainableUnit {
   }
 
   readWord(address: bigint): bigint | null {
-    return readVectorWord(this.engine, address);
+    return new UnitMemory(this.engine).read64(address);
   }
 
   private reached({ ok, physical, pageSize }: SmmuTranslation): Verdict {

@@ -4,6 +4,7 @@ import { type PhysicalAddress, physicalAddress } from "../engine/addresses.js";
 import type { Engine } from "../engine/engine.js";
 import { IommuError } from "../engine/errors.js";
 import type { Access } from "../engine/page-table.js";
+import { UnitMemory } from "../unit/memory.js";
 import type { DmaRequest, StructureRead } from "../unit/request.js";
 import {
   type EntryRead,
@@ -138,13 +139,7 @@ export class SmmuUnit {
     const { identification } = this;
     this.#translation = new Translation(engine, options.iotlbEntries ?? 64);
     this.#one = new UnitBatch(engine, 1);
-    const memory = {
-      read64: (address: bigint) => this.#readWords(address, 1)?.[0] ?? null,
-      write64: (address: bigint, value: bigint) =>
-        this.#write(address, (pointer) => engine.linear.setU64(pointer, value)),
-      write32: (address: bigint, value: number) =>
-        this.#write(address, (pointer) => engine.linear.setU32(pointer, value)),
-    };
+    const memory = new UnitMemory(engine);
     this.notifications = new Notifications({ identification, memory, ...(onInterrupt ? { onInterrupt } : {}) });
     const { notifications } = this;
     this.events = new EventQueue({ identification, memory, notifications });
@@ -178,7 +173,7 @@ export class SmmuUnit {
         return registers.recordsInvalidStreamIds;
       },
       read: (structure, address, count) => {
-        const words = this.#readWords(address, count);
+        const words = memory.readWords(address, count);
         this.#reads?.push({ structure, address, words });
         return words;
       },
@@ -458,20 +453,6 @@ export class SmmuUnit {
     const resolved = this.#resolved.get(this.#key(sid, pasid ?? null));
     const second = resolved?.handle.second === read.table || resolved?.configuration.context === null;
     return describe(read, second ? "S2" : "S1");
-  }
-
-  // ---- Memory ----
-
-  #readWords(address: bigint, count: number): bigint[] | null {
-    const pointer = this.#engine.exports.physicalReadPointer(address) >>> 0;
-    if (pointer === 0) return null;
-    return Array.from({ length: count }, (_, i) => this.#engine.linear.getU64(pointer + i * 8));
-  }
-
-  #write(address: bigint, store: (pointer: number) => void): boolean {
-    const pointer = this.#engine.exports.physicalWritePointer(address) >>> 0;
-    if (pointer !== 0) store(pointer);
-    return pointer !== 0;
   }
 
   // ---- Invalidation (sections 4.3 and 4.4) ----

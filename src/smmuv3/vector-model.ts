@@ -3,7 +3,8 @@ import type { EngineFactory, VectorModel, VectorOutcome, VectorUnit } from "../c
 import type { Vector, VectorRequest } from "../conform/vector.js";
 import { type Iova, physicalAddress } from "../engine/addresses.js";
 import type { Engine } from "../engine/engine.js";
-import { loadVectorMemory, readVectorWord, VECTOR_ARENA_BASE } from "../unit/vector-memory.js";
+import { UnitMemory } from "../unit/memory.js";
+import { loadVectorMemory, VECTOR_ARENA_BASE } from "../unit/vector-memory.js";
 import { SmmuUnit } from "./unit.js";
 
 /** Register offsets: sections 6.3.9, 6.3.12, 6.3.24 and 6.3.25. */
@@ -58,7 +59,7 @@ class SmmuVectorUnit implements VectorUnit {
   }
 
   readWord(address: bigint): bigint | null {
-    return readVectorWord(this.engine, address);
+    return new UnitMemory(this.engine).read64(address);
   }
 }
 

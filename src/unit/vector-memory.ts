@@ -18,9 +18,3 @@ export function loadVectorMemory(
     engine.memory.load(physicalAddress(address), bytes);
   }
 }
-
-/** A word of memory, null when nobody backs it. */
-export function readVectorWord(engine: Engine, address: bigint): bigint | null {
-  const pointer = engine.exports.physicalReadPointer(address) >>> 0;
-  return pointer === 0 ? null : engine.linear.getU64(pointer);
-}

@@ -6,7 +6,8 @@ import type { Engine } from "../engine/engine.js";
 import type { Answer, ExplainableUnit, Explainer, Refused, Verdict } from "../explain/unit.js";
 import type { DecodedField } from "../unit/fields.js";
 import type { StructureRead } from "../unit/request.js";
-import { loadVectorMemory, readVectorWord, VECTOR_ARENA_BASE } from "../unit/vector-memory.js";
+import { UnitMemory } from "../unit/memory.js";
+import { loadVectorMemory, VECTOR_ARENA_BASE } from "../unit/vector-memory.js";
 import { vtdUnitFromDump } from "./dump-unit.js";
 import { FAULT_REASONS } from "./fault-reasons.js";
 import type { PendingFault } from "./faults.js";
@@ -43,7 +44,7 @@ export class VtdExplainableUnit implements ExplainableUnit {
   }
 
   readWord(address: bigint): bigint | null {
-    return readVectorWord(this.engine, address);
+    return new UnitMemory(this.engine).read64(address);
   }
 
   private reached(result: VtdTranslation | VtdCompletion): Verdict {

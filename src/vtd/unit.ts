@@ -4,6 +4,7 @@ import { type Iova, type PhysicalAddress, physicalAddress } from "../engine/addr
 import type { Engine } from "../engine/engine.js";
 import { IommuError } from "../engine/errors.js";
 import type { Access } from "../engine/page-table.js";
+import { UnitMemory } from "../unit/memory.js";
 import type { DmaRequest, StructureRead } from "../unit/request.js";
 import {
   type EntryRead,
@@ -170,12 +171,12 @@ export class VtdUnit {
     this.#one = new UnitBatch(engine, 1);
 
     const target = this.#makeTarget(onDeviceTlbInvalidation);
-    const read64 = (address: bigint): bigint | null => this.#readWords(address, 1)?.[0] ?? null;
+    const memory = new UnitMemory(engine);
     this.faults = new FaultRecorder({ capabilities, ...sink });
     this.queue = new InvalidationQueue({
       capabilities,
       faults: this.faults,
-      memory: { read64, write32: (address, value) => this.#write32(address, value) },
+      memory,
       target,
       ...sink,
       ...(deviceResponds ? { responds: deviceResponds } : {}),
@@ -190,7 +191,7 @@ export class VtdUnit {
         return registers.rootTable;
       },
       read: (structure, address, count) => {
-        const words = this.#readWords(address, count);
+        const words = memory.readWords(address, count);
         this.#reads?.push({ structure, address, words });
         return words;
       },
@@ -509,20 +510,6 @@ export class VtdUnit {
       });
     }
     return { ok: false, code: fault, name: reason.name, reported, completion: reason[type] };
-  }
-
-  // ---- Memory ----
-
-  #readWords(address: bigint, count: number): bigint[] | null {
-    const pointer = this.#engine.exports.physicalReadPointer(address) >>> 0;
-    if (pointer === 0) return null;
-    return Array.from({ length: count }, (_, i) => this.#engine.linear.getU64(pointer + i * 8));
-  }
-
-  #write32(address: bigint, value: number): boolean {
-    const pointer = this.#engine.exports.physicalWritePointer(address) >>> 0;
-    if (pointer !== 0) this.#engine.linear.setU32(pointer, value);
-    return pointer !== 0;
   }
 
   // ---- Invalidation (section 6.5, Tables 23 and 24) ----

@@ -3,7 +3,8 @@ import { type Iova, physicalAddress } from "../engine/addresses.js";
 import type { EngineFactory, VectorModel, VectorOutcome, VectorUnit } from "../conform/model.js";
 import type { Vector, VectorRequest } from "../conform/vector.js";
 import type { Engine } from "../engine/engine.js";
-import { loadVectorMemory, readVectorWord, VECTOR_ARENA_BASE } from "../unit/vector-memory.js";
+import { UnitMemory } from "../unit/memory.js";
+import { loadVectorMemory, VECTOR_ARENA_BASE } from "../unit/vector-memory.js";
 import { VtdUnit } from "./unit.js";
 
 /** Register offsets and bits: sections 11.4.4 and 11.4.5, 11.4.7. */
@@ -55,7 +56,7 @@ class VtdVectorUnit implements VectorUnit {
   }
 
   readWord(address: bigint): bigint | null {
-    return readVectorWord(this.engine, address);
+    return new UnitMemory(this.engine).read64(address);
   }
 }
 

@@ -1,7 +1,8 @@
 /** The unit against the slow model, on random machines: answers, fault records and the words that walks change. */
 import { describe, expect, it } from "vitest";
 import type { Iova } from "../../src/engine/addresses.js";
-import { loadVectorMemory, readVectorWord, VECTOR_ARENA_BASE } from "../../src/unit/vector-memory.js";
+import { UnitMemory } from "../../src/unit/memory.js";
+import { loadVectorMemory, VECTOR_ARENA_BASE } from "../../src/unit/vector-memory.js";
 import { physicalAddress } from "../../src/engine/addresses.js";
 import { makeCapabilities } from "../../src/vtd/capabilities.js";
 import { VtdUnit } from "../../src/vtd/unit.js";
@@ -81,6 +82,7 @@ async function compare(machine: RandomUnit): Promise<void> {
   unit.write64(RTADDR, machine.rtaddr);
   unit.write32(GCMD, GCMD_SRTP);
   unit.write32(GCMD, GCMD_TE);
+  const unitMemory = new UnitMemory(engine);
   const memory = new SparseMemory(machine.ram, machine.words);
   const slow = { capabilities: makeCapabilities(machine.capabilities), rtaddr: machine.rtaddr, memory };
   machine.requests.forEach((request, index) => {
@@ -100,7 +102,7 @@ async function compare(machine: RandomUnit): Promise<void> {
       expect(record).toEqual({ code: got.kind === "fault" && got.code, sid: request.sid });
     else expect(record).toBeNull();
     for (const address of machine.words.keys()) {
-      const word = readVectorWord(engine, address);
+      const word = unitMemory.read64(address);
       // A request that is granted nothing may have set accessed flags all the same (section 3.6.2).
       if (grantsNothing(got) && word !== null && sameButAccessed(word, memory.read(address))) {
         memory.write(address, word);
