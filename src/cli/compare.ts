@@ -13,6 +13,7 @@ import {
 } from "../report/comparison.js";
 import { findStrategy, strategies } from "../strategies/strategies.js";
 import { openTrace } from "../trace/open.js";
+import { wholeNumber } from "./arguments.js";
 import { version } from "./version.js";
 
 /** V8 runs new code slowly until it has seen enough of it to optimise it; short traces end before that. */
@@ -37,11 +38,6 @@ function seconds(text: string): number {
   if (text.trim() === "" || !Number.isFinite(value) || value < 0)
     throw new InvalidArgumentError("not a time in seconds");
   return value;
-}
-
-function wholeNumber(text: string): number {
-  if (!/^\d+$/.test(text)) throw new InvalidArgumentError("not a whole number");
-  return Number(text);
 }
 
 /** A PCI address as dma events print it: the domain is 0000 unless given. */

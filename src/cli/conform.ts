@@ -1,4 +1,4 @@
-import { type Command, InvalidArgumentError } from "commander";
+import type { Command } from "commander";
 import { packagedList, readDisputed } from "../conform/disputed.js";
 import type { ModelFactory } from "../conform/model.js";
 import { VECTOR_MODELS } from "../conform/models.js";
@@ -7,17 +7,13 @@ import { conform } from "../conform/run.js";
 import { Engine } from "../engine/engine.js";
 import type { WasmExports } from "../engine/instance.js";
 import { loadModule } from "../engine/load.js";
+import { wholeNumber } from "./arguments.js";
 import { version } from "./version.js";
 
 interface ConformFlags {
   readonly disputed?: string;
   readonly limit: number;
   readonly json?: boolean;
-}
-
-function wholeNumber(text: string): number {
-  if (!/^\d+$/.test(text)) throw new InvalidArgumentError("not a whole number");
-  return Number(text);
 }
 
 export function addConform(program: Command, models: ReadonlyMap<string, ModelFactory> = VECTOR_MODELS): void {

@@ -17,6 +17,7 @@ import {
   explanationText,
 } from "../explain/report.js";
 import { explainVector } from "../explain/vector.js";
+import { wholeNumber } from "./arguments.js";
 import { version } from "./version.js";
 
 /** Said of a dump or a listing without a request. */
@@ -32,11 +33,6 @@ interface ExplainFlags {
   readonly format?: ListingFormat;
   readonly levels?: number;
   readonly json?: boolean;
-}
-
-function wholeNumber(text: string): number {
-  if (!/^\d+$/.test(text)) throw new InvalidArgumentError("not a whole number");
-  return Number(text);
 }
 
 function requesterId(text: string): number {

@@ -179,6 +179,16 @@ export function encodeAccess(access: Access): number {
   );
 }
 
+/** The kind of access that `encodeAccess` made these bits of. */
+export function decodeAccess(bits: number): Required<Access> {
+  return {
+    read: (bits & layout.ACCESS_READ) !== 0,
+    write: (bits & layout.ACCESS_WRITE) !== 0,
+    privileged: (bits & layout.ACCESS_PRIVILEGED) !== 0,
+    execute: (bits & layout.ACCESS_EXECUTE) !== 0,
+  };
+}
+
 /** IOVAs in; physical addresses (of the failing entry on a fault) and status words out. */
 export class WalkBatch extends Batch {
   constructor(linear: LinearMemory, capacity: number) {

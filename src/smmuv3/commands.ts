@@ -2,7 +2,7 @@
  * Commands of the Non-secure Command queue: Arm SMMU Architecture Specification version 3 (IHI 0070 G.b), chapter 4. Every
  * format lists its fields. Bits that no field covers are ignored, which section 4.1.5 permits.
  */
-import { type BitFields, type FieldValues, unpack } from "./bit-fields.js";
+import { type BitFields, type FieldValues, unpack } from "../unit/bit-fields.js";
 import type { Identification } from "./identification.js";
 import type {
   AtcInvalidation,

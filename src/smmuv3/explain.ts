@@ -1,19 +1,17 @@
 /** Explains what an SMMU does with a transaction: the conditions are those of Arm IHI 0070 G.b, section 7.3. */
 import type { EngineFactory } from "../conform/model.js";
 import type { Vector, VectorRequest } from "../conform/vector.js";
-import { physicalAddress, privateAddress } from "../engine/addresses.js";
 import type { Engine } from "../engine/engine.js";
 import type { Answer, ExplainableUnit, Explainer, Refused, Verdict } from "../explain/unit.js";
 import type { DecodedField } from "../unit/fields.js";
 import type { StructureRead } from "../unit/request.js";
 import { UnitMemory } from "../unit/memory.js";
-import { loadVectorMemory, VECTOR_ARENA_BASE } from "../unit/vector-memory.js";
 import { smmuUnitFromDump } from "./dump-unit.js";
 import type { Granule } from "./entries.js";
-import { EVENT, type EventName, type EventRecord } from "./events.js";
+import { EVENT, type EventName } from "./events.js";
 import { decodeFields, type Granules } from "./fields.js";
-import { CR0 } from "./register-map.js";
-import { type SmmuFault, type SmmuTranslation, SmmuUnit } from "./unit.js";
+import type { SmmuFault, SmmuTranslation, SmmuUnit } from "./unit.js";
+import { openVectorUnit, recordFields, traceRequest } from "./vector-model.js";
 
 /** What an event of a transaction says, sections 7.3.2 to 7.3.17. */
 const CONDITIONS: Readonly<Partial<Record<EventName, string>>> = {
@@ -65,18 +63,14 @@ export class SmmuExplainableUnit implements ExplainableUnit {
     private readonly queue: "its own" | "endless",
   ) {}
 
-  request({ iova, access, type, ...source }: VectorRequest): Answer {
+  request(request: VectorRequest): Answer {
     const { unit } = this;
     const { events, notifications } = unit;
-    unit.invalidateCaches();
     const { prod } = events.registers;
     const { gerror } = notifications;
     const aborted = notifications.isActive("EVENTQ_ABT_ERR");
-    const request = { ...source, iova: privateAddress(iova), ...(type ? { type } : {}) };
-    const { result, reads } = unit.trace(() =>
-      unit.translate({ ...request, access: access === "w" ? "write" : "read" }),
-    );
-    this.granules = granulesOf(reads, iova);
+    const { result, reads } = traceRequest(unit, request);
+    this.granules = granulesOf(reads, request.iova);
     const verdict = result.ok ? this.reached(result) : this.refused(result, reads, this.whyLost(prod, aborted));
     // The next transaction finds the registers as this one did.
     events.discardPending(() => true);
@@ -142,44 +136,12 @@ function whyNoEvent({ registers }: SmmuUnit, name: string, reads: readonly Struc
   return `${silent.join(" and ")} ${silent.length > 1 ? "are" : "is"} clear`;
 }
 
-const PAGE = ~0xfffn;
-
-/** An event by the names of the vectors. */
-function recordFields(event: EventRecord): Record<string, bigint | number | string> {
-  const { sid, ssid, inputAddr, rnw, s2, ipa, fetchAddr } = event;
-  // The word that holds the IPA of other events holds the fetch address of F_WALK_EABT.
-  const fourth = ipa ?? (s2 ? fetchAddr : undefined);
-  return {
-    sid,
-    ...(ssid === undefined ? {} : { pasid: ssid }),
-    ...(inputAddr === undefined ? {} : { addr: inputAddr }),
-    ...(rnw === undefined ? {} : { type: rnw ? "r" : "w" }),
-    ...(s2 === undefined ? {} : { s2: s2 ? 1 : 0 }),
-    ...(event.class === undefined ? {} : { class: event.class }),
-    ...(fourth === undefined ? {} : { ipa: fourth & PAGE }),
-    ...(fetchAddr === undefined ? {} : { fetchAddr }),
-  };
-}
-
-const IDENTIFICATION = ["IDR0", "IDR1", "IDR2", "IDR3", "IDR4", "IDR5"] as const;
-
 /** SMMUv3 for `explain`. */
 export const smmuExplainer: Explainer = {
   arch: "smmuv3",
   fromDump: (engine, dump) => new SmmuExplainableUnit(engine, smmuUnitFromDump(engine, dump), "its own"),
-  fromVector(newEngine: EngineFactory, { config, memory }: Vector) {
-    const engine = newEngine({ arenaBase: physicalAddress(VECTOR_ARENA_BASE) });
-    loadVectorMemory(engine, config.pairs("ram"), memory);
-    const registers = Object.fromEntries(IDENTIFICATION.map((name) => [name, config.word(name)]));
-    const unit = new SmmuUnit(engine, { registers });
-    unit.registers.restore(
-      new Map([
-        ["CR2", config.word("CR2")],
-        ["STRTAB_BASE", config.word("STRTAB_BASE")],
-        ["STRTAB_BASE_CFG", config.word("STRTAB_BASE_CFG")],
-        ["CR0", CR0.SMMUEN],
-      ]),
-    );
+  fromVector(newEngine: EngineFactory, vector: Vector) {
+    const { engine, unit } = openVectorUnit(newEngine, vector);
     return new SmmuExplainableUnit(engine, unit, "endless");
   },
 };

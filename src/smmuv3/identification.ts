@@ -3,7 +3,7 @@
  * 6.3.1 to 6.3.8.
  */
 import { IommuError } from "../engine/errors.js";
-import { type BitFields, type FieldValues, pack, unpack } from "./bit-fields.js";
+import { type BitFields, type FieldValues, pack, unpack } from "../unit/bit-fields.js";
 
 /** SMMU_IDR0, section 6.3.1. */
 export const IDR0_FIELDS = {

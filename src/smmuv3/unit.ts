@@ -3,10 +3,11 @@ import * as layout from "../../assembly/layout.js";
 import { type PhysicalAddress, physicalAddress } from "../engine/addresses.js";
 import type { Engine } from "../engine/engine.js";
 import { IommuError } from "../engine/errors.js";
-import type { Access } from "../engine/page-table.js";
+import { type Access, decodeWalkStatus } from "../engine/page-table.js";
 import { UnitMemory } from "../unit/memory.js";
 import type { DmaRequest, StructureRead } from "../unit/request.js";
 import {
+  accessAt,
   type EntryRead,
   type RegimeHandle,
   type Stage,
@@ -235,12 +236,8 @@ export class SmmuUnit {
     if (!this.#reads) run();
     else for (const read of this.#translation.logReads(run)) this.#reads.push(this.#describe(read, request));
     if (this.#fault) return this.#fault;
-    const shift = (batch.status[0] >>> layout.WALK_SIZE_SHIFT) & 0x3f;
-    return {
-      ok: true,
-      physical: physicalAddress(batch.physical[0]),
-      pageSize: shift === 0 ? null : 1n << BigInt(shift),
-    };
+    const { pageSize } = decodeWalkStatus(batch.status[0]);
+    return { ok: true, physical: physicalAddress(batch.physical[0]), pageSize: pageSize === 0n ? null : pageSize };
   }
 
   createBatch(capacity: number): UnitBatch {
@@ -348,13 +345,8 @@ export class SmmuUnit {
   // ---- Faults ----
 
   #transactionOf(batch: UnitBatch, index: number): Pick<EventRecord, "rnw" | "pnu" | "ind"> & { iova: bigint } {
-    const access = this.#access;
-    const bits = access === "each" ? batch.access[index] : null;
-    const kind = access === "each" ? {} : access;
-    const writes = bits === null ? kind.write === true : (bits & layout.ACCESS_WRITE) !== 0;
-    const privileged = bits === null ? kind.privileged === true : (bits & layout.ACCESS_PRIVILEGED) !== 0;
-    const instruction = bits === null ? kind.execute === true : (bits & layout.ACCESS_EXECUTE) !== 0;
-    return { rnw: !writes, pnu: privileged, ind: instruction, iova: batch.iova[index] };
+    const { write, privileged, execute } = accessAt(batch, index, this.#access);
+    return { rnw: !write, pnu: privileged, ind: execute, iova: batch.iova[index] };
   }
 
   #configurationFault(

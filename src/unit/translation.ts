@@ -7,7 +7,7 @@ import { type PhysicalAddress, physicalAddress } from "../engine/addresses.js";
 import { Batch } from "../engine/batch.js";
 import type { Engine } from "../engine/engine.js";
 import { IommuError, statusError } from "../engine/errors.js";
-import { type Access, encodeAccess, WalkBatch } from "../engine/page-table.js";
+import { type Access, decodeAccess, encodeAccess, WalkBatch } from "../engine/page-table.js";
 
 /** One stage of translation: a table that stands in memory. Widths in bits; `flags` as the format's file says. */
 export interface Stage {
@@ -156,6 +156,11 @@ export class UnitBatch extends Batch {
     this.code.fill(0, 0, count);
     return this.header;
   }
+}
+
+/** The kind of access of a member of a batch, which was handed over with `access`. */
+export function accessAt(batch: UnitBatch, index: number, access: Access | "each"): Required<Access> {
+  return decodeAccess(access === "each" ? batch.access[index] : encodeAccess(access));
 }
 
 /** What the architecture's side does where a batch stops, and with what faulted. */

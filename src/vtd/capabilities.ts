@@ -3,9 +3,7 @@
  * Rev. 5.10, sections 11.4.2 and 11.4.3.
  */
 import { IommuError } from "../engine/errors.js";
-
-/** Fields of a register by name: bit of the lowest, and width. */
-type Fields = Readonly<Record<string, readonly [low: number, width: number]>>;
+import { type BitFields, type FieldValues, pack, unpack } from "../unit/bit-fields.js";
 
 /** Capability Register, offset 008h. */
 export const CAP_FIELDS = {
@@ -31,7 +29,7 @@ export const CAP_FIELDS = {
   ECMDS: [61, 1],
   ESIRTPS: [62, 1],
   ESRTPS: [63, 1],
-} as const satisfies Fields;
+} as const satisfies BitFields;
 
 /** Extended Capability Register, offset 010h. */
 export const ECAP_FIELDS = {
@@ -65,14 +63,12 @@ export const ECAP_FIELDS = {
   PMS: [51, 1],
   ADMS: [52, 1],
   RPRIVS: [53, 1],
-} as const satisfies Fields;
-
-type Values<F extends Fields> = { readonly [Name in keyof F]: number };
+} as const satisfies BitFields;
 
 /** Every field of CAP and ECAP as a number, by the specification's name, and what follows from them. */
 export interface Capabilities {
-  readonly cap: Values<typeof CAP_FIELDS>;
-  readonly ecap: Values<typeof ECAP_FIELDS>;
+  readonly cap: FieldValues<typeof CAP_FIELDS>;
+  readonly ecap: FieldValues<typeof ECAP_FIELDS>;
   readonly capRegister: bigint;
   readonly ecapRegister: bigint;
   /** Major and minor version (VER_REG). */
@@ -98,8 +94,8 @@ export interface CapabilityOptions {
   /** CAP_REG and ECAP_REG as read; the named fields below change them further. */
   readonly capRegister?: bigint;
   readonly ecapRegister?: bigint;
-  readonly cap?: Partial<Values<typeof CAP_FIELDS>>;
-  readonly ecap?: Partial<Values<typeof ECAP_FIELDS>>;
+  readonly cap?: Partial<FieldValues<typeof CAP_FIELDS>>;
+  readonly ecap?: Partial<FieldValues<typeof ECAP_FIELDS>>;
   /** Host address width, bits; default: MGAW + 1, at most 52. */
   readonly haw?: number;
   /** Default 5.0: the newest major version with register-based invalidation (section 6.5.1). */
@@ -107,7 +103,7 @@ export interface CapabilityOptions {
 }
 
 /** A complete scalable-mode unit: 3 to 5 levels, all page sizes, nesting, PASIDs, 8 fault records, queued invalidation. */
-const DEFAULT_CAP: Values<typeof CAP_FIELDS> = {
+const DEFAULT_CAP: FieldValues<typeof CAP_FIELDS> = {
   ND: 6,
   AFL: 0,
   RWBF: 0,
@@ -132,7 +128,7 @@ const DEFAULT_CAP: Values<typeof CAP_FIELDS> = {
   ESRTPS: 0,
 };
 
-const DEFAULT_ECAP: Values<typeof ECAP_FIELDS> = {
+const DEFAULT_ECAP: FieldValues<typeof ECAP_FIELDS> = {
   C: 1,
   QI: 1,
   DT: 1,
@@ -169,36 +165,18 @@ const PAGE_4K = 1n << 12n;
 const PAGE_2M = 1n << 21n;
 const PAGE_1G = 1n << 30n;
 
-/** The named fields of a register's value. */
-export function unpack<F extends Fields>(fields: F, value: bigint): Values<F> {
-  const entries = Object.entries(fields).map(([name, [low, width]]) => [
-    name,
-    Number(BigInt.asUintN(width, value >> BigInt(low))),
-  ]);
-  return Object.fromEntries(entries) as Values<F>;
-}
-
-function pack<F extends Fields>(fields: F, base: bigint, changes: Partial<Values<F>>): bigint {
-  let value = base;
-  for (const [name, field] of Object.entries(changes) as [string, number][]) {
-    const position = fields[name];
-    if (position === undefined) throw new IommuError("invalid", `capability field ${name}`, undefined, "no such field");
-    const [low, width] = position;
-    if (!Number.isInteger(field) || field < 0 || field >= 2 ** width) {
-      throw new IommuError("invalid", `capability field ${name}=${field}`, undefined, `it has ${width} bits`);
-    }
-    const mask = ((1n << BigInt(width)) - 1n) << BigInt(low);
-    value = (value & ~mask) | (BigInt(field) << BigInt(low));
-  }
-  return value;
-}
-
 /** Works out the capabilities of a unit. Throws `invalid` for a field out of its range or an impossible width. */
 export function makeCapabilities(options: CapabilityOptions = {}): Capabilities {
-  const capRegister = pack(CAP_FIELDS, options.capRegister ?? pack(CAP_FIELDS, 0n, DEFAULT_CAP), options.cap ?? {});
+  const capRegister = pack(
+    "capability",
+    CAP_FIELDS,
+    options.capRegister ?? pack("capability", CAP_FIELDS, 0n, DEFAULT_CAP),
+    options.cap ?? {},
+  );
   const ecapRegister = pack(
+    "capability",
     ECAP_FIELDS,
-    options.ecapRegister ?? pack(ECAP_FIELDS, 0n, DEFAULT_ECAP),
+    options.ecapRegister ?? pack("capability", ECAP_FIELDS, 0n, DEFAULT_ECAP),
     options.ecap ?? {},
   );
   const cap = unpack(CAP_FIELDS, capRegister);

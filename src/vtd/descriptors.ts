@@ -2,7 +2,8 @@
  * Descriptors of the invalidation queue: Intel VT-d Architecture Specification Rev. 5.10, sections 6.5.2.1 to 6.5.2.9 and
  * 7.6.1. Every format lists its fields; a bit that no field covers is reserved and must be zero.
  */
-import { type Capabilities, unpack } from "./capabilities.js";
+import { unpack } from "../unit/bit-fields.js";
+import type { Capabilities } from "./capabilities.js";
 import type {
   ContextCacheInvalidation,
   DeviceTlbInvalidation,

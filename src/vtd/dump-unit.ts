@@ -2,7 +2,8 @@
 import { type Dump, loadDump } from "../dump/dump.js";
 import { DumpError } from "../dump/errors.js";
 import type { Engine } from "../engine/engine.js";
-import { CAP_FIELDS, type CapabilityOptions, unpack } from "./capabilities.js";
+import { unpack } from "../unit/bit-fields.js";
+import { CAP_FIELDS, type CapabilityOptions } from "./capabilities.js";
 import { VtdUnit } from "./unit.js";
 
 /** VER_REG, section 11.4.1: minor version in bits 3:0, major version in bits 7:4. */

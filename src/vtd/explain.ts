@@ -1,19 +1,17 @@
 /** Explains what a VT-d unit does with a request: the conditions are those of Rev. 5.10, Table 30 and Table 15. */
 import type { EngineFactory } from "../conform/model.js";
 import type { Vector, VectorRequest } from "../conform/vector.js";
-import { physicalAddress, privateAddress } from "../engine/addresses.js";
 import type { Engine } from "../engine/engine.js";
 import type { Answer, ExplainableUnit, Explainer, Refused, Verdict } from "../explain/unit.js";
 import type { DecodedField } from "../unit/fields.js";
 import type { StructureRead } from "../unit/request.js";
 import { UnitMemory } from "../unit/memory.js";
-import { loadVectorMemory, VECTOR_ARENA_BASE } from "../unit/vector-memory.js";
 import { vtdUnitFromDump } from "./dump-unit.js";
 import { FAULT_REASONS } from "./fault-reasons.js";
 import type { PendingFault } from "./faults.js";
 import { decodeFields } from "./fields.js";
-import { GCMD } from "./register-map.js";
-import { type VtdCompletion, type VtdFault, type VtdTranslation, VtdUnit } from "./unit.js";
+import type { VtdCompletion, VtdFault, VtdTranslation, VtdUnit } from "./unit.js";
+import { openVectorUnit, recordFields, traceRequest } from "./vector-model.js";
 
 /** A unit that tells what it read, how it decided and what it recorded. Its fault records stay as they were. */
 export class VtdExplainableUnit implements ExplainableUnit {
@@ -22,16 +20,10 @@ export class VtdExplainableUnit implements ExplainableUnit {
     private readonly unit: VtdUnit,
   ) {}
 
-  request({ iova, access, type, ...source }: VectorRequest): Answer {
+  request(request: VectorRequest): Answer {
     const { unit } = this;
-    unit.invalidateCaches();
     const pending = new Set(unit.faults.records.map(({ index }) => index));
-    const request = { ...source, iova: privateAddress(iova) };
-    const { result, reads } = unit.trace(() =>
-      type === "translation"
-        ? unit.requestTranslation(request, access === "r")
-        : unit.translate({ ...request, access: access === "w" ? "write" : "read", ...(type ? { type } : {}) }),
-    );
+    const { result, reads } = traceRequest(unit, request);
     if (result.ok) return { reads, verdict: this.reached(result) };
     const record = unit.faults.records.find(({ index }) => !pending.has(index));
     // The next request finds the registers as this one did.
@@ -82,29 +74,12 @@ export class VtdExplainableUnit implements ExplainableUnit {
   }
 }
 
-/** A fault record by the names of the vectors. */
-function recordFields({ sid, address, access, pasid }: PendingFault): Record<string, bigint | number | string> {
-  return { sid, addr: address, type: access === "write" ? "w" : "r", ...(pasid === undefined ? {} : { pasid }) };
-}
-
 /** VT-d for `explain`. */
 export const vtdExplainer: Explainer = {
   arch: "vtd",
   fromDump: (engine, dump) => new VtdExplainableUnit(engine, vtdUnitFromDump(engine, dump)),
-  fromVector(newEngine: EngineFactory, { config, memory }: Vector) {
-    const engine = newEngine({ arenaBase: physicalAddress(VECTOR_ARENA_BASE) });
-    loadVectorMemory(engine, config.pairs("ram"), memory);
-    const unit = new VtdUnit(engine, {
-      capRegister: config.word("CAP_REG"),
-      ecapRegister: config.word("ECAP_REG"),
-      haw: config.number("haw"),
-    });
-    unit.registers.restore(
-      new Map([
-        ["RTADDR", config.word("rootTable")],
-        ["GSTS", GCMD.TE],
-      ]),
-    );
+  fromVector(newEngine: EngineFactory, vector: Vector) {
+    const { engine, unit } = openVectorUnit(newEngine, vector);
     return new VtdExplainableUnit(engine, unit);
   },
 };

@@ -5,7 +5,8 @@
 import { hex } from "../engine/addresses.js";
 import { IommuError } from "../engine/errors.js";
 import type { AddressType } from "../unit/request.js";
-import { type Capabilities, unpack } from "./capabilities.js";
+import { unpack } from "../unit/bit-fields.js";
+import type { Capabilities } from "./capabilities.js";
 import { EventInterrupt, type MessageSink } from "./event.js";
 
 /** One fault, as the unit reports it and as software reads it back. */

@@ -2,7 +2,8 @@
  * Invalidation by register: Intel VT-d Architecture Specification Rev. 5.10, sections 6.5.1 and 11.4.6. A request is done as
  * soon as it is written.
  */
-import { type Capabilities, unpack } from "./capabilities.js";
+import { unpack } from "../unit/bit-fields.js";
+import type { Capabilities } from "./capabilities.js";
 import { truncate } from "./descriptors.js";
 import type { ContextCacheInvalidation, IotlbInvalidation } from "./invalidation.js";
 

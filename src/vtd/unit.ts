@@ -3,10 +3,11 @@ import * as layout from "../../assembly/layout.js";
 import { type Iova, type PhysicalAddress, physicalAddress } from "../engine/addresses.js";
 import type { Engine } from "../engine/engine.js";
 import { IommuError } from "../engine/errors.js";
-import type { Access } from "../engine/page-table.js";
+import { type Access, decodeWalkStatus } from "../engine/page-table.js";
 import { UnitMemory } from "../unit/memory.js";
 import type { DmaRequest, StructureRead } from "../unit/request.js";
 import {
+  accessAt,
   type EntryRead,
   type RegimeHandle,
   Translation,
@@ -123,10 +124,6 @@ function keyOf(sid: number, pasid: number | null): number {
   return sid + (pasid === null ? 0 : pasid + 1) * 2 ** 16;
 }
 
-function hasBits(access: Access): { reads: boolean; writes: boolean } {
-  return { reads: access.read ?? !access.write, writes: access.write ?? false };
-}
-
 /**
  * One remapping unit. A driver programs it by registers and by its queue; devices send requests. It lives in the
  * engine's physical memory, from which it reads its tables and queue.
@@ -239,9 +236,9 @@ export class VtdUnit {
     const status = this.#translateOne(request, this.#accessOf(request));
     if (this.#fault) return this.#fault;
     if (this.#interrupt) return { ...passed(request.iova), interrupt: true };
-    const shift = (status >>> layout.WALK_SIZE_SHIFT) & 0x3f;
+    const { pageSize } = decodeWalkStatus(status);
     const physical = physicalAddress(this.#one.physical[0]);
-    return { ok: true, physical, pageSize: shift === 0 ? null : 1n << BigInt(shift), interrupt: false };
+    return { ok: true, physical, pageSize: pageSize === 0n ? null : pageSize, interrupt: false };
   }
 
   /**
@@ -283,14 +280,14 @@ export class VtdUnit {
       status = this.#translateOne(asked, { write: true, privileged, execute });
       if (this.#fault) return completes() ? nothing : this.#fault;
     }
-    const shift = (status >>> layout.WALK_SIZE_SHIFT) & 0x3f;
+    const { pageSize } = decodeWalkStatus(status);
     return {
       ok: true,
       physical: physicalAddress(this.#one.physical[0]),
       read: (grants & layout.GRANT_READ) !== 0,
       write,
       untranslatedOnly: false,
-      size: shift === 0 ? SMALLEST_PAGE : 1n << BigInt(shift),
+      size: pageSize === 0n ? SMALLEST_PAGE : pageSize,
     };
   }
 
@@ -446,18 +443,11 @@ export class VtdUnit {
   /** The request that a member of a batch is. */
   #requestIn(batch: UnitBatch, index: number, sid: number, pasid: number | null): DmaRequest {
     if (this.#request) return this.#request;
-    const bits = this.#access === "each" ? batch.access[index] : null;
-    const access = this.#access === "each" ? {} : this.#access;
-    const { reads, writes } =
-      bits === null
-        ? hasBits(access)
-        : { reads: (bits & layout.ACCESS_READ) !== 0, writes: (bits & layout.ACCESS_WRITE) !== 0 };
-    const privileged = bits === null ? access.privileged === true : (bits & layout.ACCESS_PRIVILEGED) !== 0;
-    const execute = bits === null ? access.execute === true : (bits & layout.ACCESS_EXECUTE) !== 0;
+    const { read, write, privileged, execute } = accessAt(batch, index, this.#access);
     return {
       sid,
       iova: batch.iova[index] as Iova,
-      access: writes ? (reads ? "atomic" : "write") : "read",
+      access: write ? (read ? "atomic" : "write") : "read",
       privileged,
       execute,
       ...(pasid === null ? {} : { pasid }),
