@@ -1,5 +1,5 @@
 /** The inputs of every case, generated from a seed exactly as bench/peers/main.c does. */
-import { Random } from "./random.js";
+import { Random } from "../src/random.js";
 
 export const PAGE_SHIFT = 12;
 export const PAGE_BYTES = 4096;

@@ -1,4 +1,7 @@
-/** Linear congruential generator (Numerical Recipes), the same as in bench/peers/common.h. */
+/**
+ * The linear congruential generator of Numerical Recipes, the same on every machine and in bench/peers/common.h. For
+ * reproducible inputs only.
+ */
 export class Random {
   #state: number;
 
