@@ -1,7 +1,7 @@
 /** Physical memory that has been in use: how fragmented its free part is. */
 import { IommuError } from "../engine/errors.js";
 import type { Random } from "../random.js";
-import { BuddyAllocator } from "./buddy.js";
+import { BuddyAllocator, MAX_PAGE_ORDER } from "./buddy.js";
 import { type LengthRange, lengthIn, pick, type Weighted } from "./distributions.js";
 
 /** Order of a transparent huge page, 2 MiB. */
@@ -68,7 +68,7 @@ const SWELL_STEP = 1 / 64;
 const FIRST_PAGE = 0x10_0000;
 
 /**
- * Memory of this many pages in this state. Use swells beyond what the machine keeps, and falls back as allocations of any
+ * Memory of this many pages (at most 2^24) in this state. Use swells beyond what the machine keeps, and falls back as allocations of any
  * age are freed; each swell reaches further into memory not used before, until the free part is as fragmented as it should be.
  */
 export function agedMemory(pages: number, state: MemoryState, random: Random): BuddyAllocator {
@@ -92,6 +92,17 @@ export function agedMemory(pages: number, state: MemoryState, random: Random): B
       count -= end - first;
     }
   };
+  if (state.usableAtMost < 1) {
+    // All of it has been in use before, and came back in no order.
+    for (let page = memory.allocate(MAX_PAGE_ORDER); page !== null; page = memory.allocate(MAX_PAGE_ORDER)) {
+      kept[count++] = page;
+    }
+    while (count > 0) {
+      const victim = random.below(count);
+      memory.free(kept[victim]);
+      kept[victim] = kept[--count];
+    }
+  }
   const occupied = pages * state.occupied;
   growTo(occupied);
   // The pages beyond the highest swell are all that stays whole, so the first one can go this far at once.

@@ -1,0 +1,94 @@
+/** Writes the operation stream of a workload: the same as a trace's, and where the importers see the buffers. */
+import { BatchWriter, type OperationBatch } from "../trace/batch.js";
+import type { PageRuns } from "./page-runs.js";
+
+/** Part of a workload's operations. No IOVA is recorded in them; `lines` has each operation's number, from 1. */
+export interface WorkloadBatch extends OperationBatch {
+  /**
+   * Per operation, of a map: the buffer's virtual address for its importer (of the process, the GPU or the hypervisor), a
+   * multiple of 4096; 0 when there is none, as of an unmap.
+   */
+  readonly virtualAddresses: BigUint64Array;
+}
+
+/** A live mapping, to be unmapped. */
+export interface Mapping {
+  readonly domain: number;
+  readonly slot: number;
+  readonly pages: number;
+}
+
+/** Counts of a workload's operations. */
+export interface WorkloadStatistics {
+  readonly operations: number;
+  readonly allocations: number;
+  /** Physically contiguous runs of all mappings, and their pages of 4 KiB. */
+  readonly pieces: number;
+  readonly mappedPages: number;
+  readonly liveAtEnd: number;
+}
+
+// Few, because an operation of a fragmented buffer has many pieces.
+const BATCH_OPERATIONS = 256;
+const PAGE_BYTES = 4096n;
+
+/** Delivers batches of operations up to a limit; what comes after it is passed over. */
+export class WorkloadWriter {
+  readonly #writer: BatchWriter;
+  readonly #limit: number;
+  readonly #freeSlots: number[] = [];
+  #slots = 0;
+  #virtualAddresses = new BigUint64Array(BATCH_OPERATIONS);
+  #pending = 0;
+  #maps = 0;
+  #mappedPages = 0;
+
+  /** @param limit operations to deliver */
+  constructor(onBatch: (batch: WorkloadBatch) => void, limit: number) {
+    this.#limit = limit;
+    this.#writer = new BatchWriter((batch) => {
+      onBatch({ ...batch, virtualAddresses: this.#virtualAddresses.subarray(0, batch.count) });
+      this.#virtualAddresses = new BigUint64Array(BATCH_OPERATIONS);
+      this.#pending = 0;
+    }, BATCH_OPERATIONS);
+  }
+
+  /** Whether the limit is reached. */
+  get done(): boolean {
+    return this.#writer.total >= this.#limit;
+  }
+
+  /** @param virtualPage number of the buffer's first virtual page, 0 when it has no virtual address */
+  map(domain: number, runs: PageRuns, virtualPage = 0): Mapping {
+    const slot = this.#freeSlots.pop() ?? this.#slots++;
+    const mapping = { domain, slot, pages: runs.pages };
+    if (this.done) return mapping;
+    this.#writer.map(domain, slot, runs.count, 0, runs.pages, this.#writer.total + 1);
+    for (let run = 0; run < runs.count; run++) this.#writer.piece(runs.start(run), runs.length(run));
+    this.#virtualAddresses[this.#pending++] = BigInt(virtualPage) * PAGE_BYTES;
+    this.#maps++;
+    this.#mappedPages += runs.pages;
+    return mapping;
+  }
+
+  /** Unmaps all of a mapping; its slot is free then. */
+  unmap({ domain, slot, pages }: Mapping): void {
+    if (this.done) return;
+    this.#writer.unmap(domain, slot, 0, pages, this.#writer.total + 1);
+    this.#virtualAddresses[this.#pending++] = 0n;
+    this.#freeSlots.push(slot);
+  }
+
+  /** Delivers the rest. */
+  finish(): WorkloadStatistics {
+    this.#writer.flush();
+    const operations = this.#writer.total;
+    return {
+      operations,
+      allocations: this.#maps,
+      pieces: this.#writer.totalPieces,
+      mappedPages: this.#mappedPages,
+      liveAtEnd: 2 * this.#maps - operations,
+    };
+  }
+}
