@@ -13,25 +13,27 @@ import {
 } from "../report/comparison.js";
 import { findStrategy, strategies } from "../strategies/strategies.js";
 import { openTrace } from "../trace/open.js";
+import { memoryStates } from "../workloads/ageing.js";
+import { workloads } from "../workloads/workloads.js";
 import { wholeNumber } from "./arguments.js";
+import { compareOnWorkload, type WorkloadFlags } from "./compare-workload.js";
 import { version } from "./version.js";
 
 /** V8 runs new code slowly until it has seen enough of it to optimise it; short traces end before that. */
 const WARM_UP_MILLISECONDS = 1500;
 
-interface CompareFlags {
-  readonly format: string;
-  readonly levels?: number;
-  readonly strategy?: readonly string[];
+interface CompareFlags extends WorkloadFlags {
+  readonly workload?: string;
   readonly device?: string;
   readonly from?: number;
   readonly to?: number;
-  readonly reclaim: "covered" | "empty";
   readonly strict?: boolean;
-  readonly json?: boolean;
-  readonly csv?: boolean;
   readonly timing?: boolean;
 }
+
+/** Options that only a trace, and only a workload has. */
+const OF_TRACES = ["device", "from", "to", "strict", "timing"];
+const OF_WORKLOADS = ["seed", "memory", "operations"] as const;
 
 function seconds(text: string): number {
   const value = Number(text);
@@ -56,10 +58,18 @@ export function addCompare(program: Command, formats: readonly FormatDescription
     .command("compare")
     .summary("replay a trace's mappings under several IOVA strategies, side by side")
     .description(
-      "Replays the mappings of a recorded trace (their sizes, physical layout and lifetimes) under each IOVA strategy " +
-        "and prints what each does to the IOMMU's tables.",
+      "Replays the mappings of a recorded trace, or of a synthetic workload (their sizes, physical layout and lifetimes), " +
+        "under each IOVA strategy and prints what each does to the IOMMU's tables.",
     )
-    .argument("<trace>", 'text of tracefs, trace-cmd report or perf script, plain or gzip; "-" reads standard input')
+    .argument("[trace]", 'text of tracefs, trace-cmd report or perf script, plain or gzip; "-" reads standard input')
+    .addOption(new Option("--workload <name>", "compare on this workload instead of a trace").conflicts(OF_TRACES))
+    .option("--seed <n>", "what the workload's chance begins with (default: 1)", wholeNumber)
+    .addOption(
+      new Option("--memory <state>", "state of the workload's physical memory (default: aged)").choices(
+        memoryStates.map(({ name }) => name),
+      ),
+    )
+    .option("--operations <n>", "maps and unmaps of the workload (default: its own)", wholeNumber)
     .option("--format <name>", "page-table format", "vtdss")
     .option("--levels <n>", "levels of the tables (default: 4)", wholeNumber)
     .option("--strategy <a,b,c>", "strategies to compare (default: all)", list)
@@ -82,14 +92,31 @@ export function addCompare(program: Command, formats: readonly FormatDescription
         "Strategies:",
         ...strategies.map(({ name, summary }) => `  ${name.padEnd(14)}${summary}`),
         "",
+        "Workloads:",
+        ...workloads.map(({ name, summary }) => `  ${name.padEnd(14)}${summary}`),
+        "",
+        "States of memory:",
+        ...memoryStates.map(({ name, summary }) => `  ${name.padEnd(14)}${summary}`),
+        "",
         "Formats:",
         ...formats.map(({ name, title }) => `  ${name.padEnd(14)}${title}`),
         "",
-        "Example:",
+        "Examples:",
         "  iommu-lab compare trace.gz --strategy as-recorded,pa-congruent --device 01:00.0",
+        "  iommu-lab compare --workload rdma-mr --seed 7 --memory fragmented",
       ].join("\n"),
     )
-    .action((trace: string, flags: CompareFlags) => compare(trace, flags, formats));
+    .action((trace: string | undefined, flags: CompareFlags, command: Command) => {
+      if (flags.workload !== undefined) {
+        if (trace !== undefined) command.error("error: compare takes a trace or --workload, not both");
+        return compareOnWorkload(flags.workload, flags, formats);
+      }
+      for (const option of OF_WORKLOADS) {
+        if (flags[option] !== undefined) command.error(`error: --${option} is an option of --workload`);
+      }
+      if (trace === undefined) return command.error("error: compare needs a trace, or --workload NAME");
+      return compare(trace, flags, formats);
+    });
 }
 
 async function compare(trace: string, flags: CompareFlags, formats: readonly FormatDescription[]): Promise<void> {
@@ -134,7 +161,7 @@ async function compare(trace: string, flags: CompareFlags, formats: readonly For
   }
 
   if (flags.json) process.stdout.write(comparisonJson(version, inputs, comparison));
-  else if (flags.csv) process.stdout.write(comparisonCsv(comparison));
+  else if (flags.csv) process.stdout.write(comparisonCsv(comparison.results));
   else process.stdout.write(`${comparisonText(inputs, comparison)}\n`);
 
   for (const line of warnings(comparison)) process.stderr.write(`iommu-lab: ${line}\n`);

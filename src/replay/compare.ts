@@ -1,17 +1,21 @@
-import { type Engine, instantiateEngine } from "../engine/engine.js";
+import { instantiateEngine } from "../engine/engine.js";
 import type { Reclaim } from "../engine/page-table.js";
 import { type Strategy, strategies } from "../strategies/strategies.js";
+import type { OperationBatch } from "../trace/batch.js";
 import { TraceError } from "../trace/errors.js";
 import { type TraceDomain, TraceReader, type TraceStatistics } from "../trace/reader.js";
 import { Replay, type ReplayFigures } from "./replay.js";
 
-/** What to compare, and how. */
-export interface CompareOptions {
-  /** Default: all, in their order. */
-  readonly strategies?: readonly Strategy[];
+/** What to compare. */
+export interface ReplaysOptions {
+  readonly strategies: readonly Strategy[];
   readonly format?: string;
   readonly levels?: number;
   readonly reclaim?: Reclaim;
+}
+
+/** What to compare, and how. */
+export interface CompareOptions extends Partial<ReplaysOptions> {
   /** Device that owns the mappings which no dma event names. */
   readonly device?: string;
   /** Stop at the first malformed line. */
@@ -40,10 +44,15 @@ export interface StrategyResult {
   readonly figures: ReplayFigures;
 }
 
-export interface Comparison {
+/** The strategies' figures on one stream of operations, whatever it came from. */
+export interface StrategyComparison {
+  readonly domains: readonly { readonly name: string }[];
+  readonly results: readonly StrategyResult[];
+}
+
+export interface Comparison extends StrategyComparison {
   readonly statistics: TraceStatistics;
   readonly domains: readonly TraceDomain[];
-  readonly results: readonly StrategyResult[];
   /** Why the trace ended before its end (damaged or truncated compression); the figures are of what came before. */
   readonly incomplete: string | null;
   readonly timing: CompareTiming | null;
@@ -52,6 +61,39 @@ export interface Comparison {
 /** Cuts a chunk into lines as a plain program would; returns how many there were. */
 export function splitLines(decoder: TextDecoder, chunk: Uint8Array): number {
   return decoder.decode(chunk, { stream: true }).split("\n").length - 1;
+}
+
+/** Replays of the same operations, one a strategy, each in an engine of its own. */
+export class Replays {
+  readonly #strategies: readonly Strategy[];
+  readonly #replays: readonly Replay[];
+
+  private constructor(strategies: readonly Strategy[], replays: readonly Replay[]) {
+    this.#strategies = strategies;
+    this.#replays = replays;
+  }
+
+  /** Throws `invalid` for an impossible geometry, `memory-exhausted`. */
+  static async begin(module: WebAssembly.Module, options: ReplaysOptions): Promise<Replays> {
+    const replays: Replay[] = [];
+    for (const strategy of options.strategies) {
+      replays.push(new Replay(await instantiateEngine(module), { ...options, strategy }));
+    }
+    return new Replays(options.strategies, replays);
+  }
+
+  get count(): number {
+    return this.#replays.length;
+  }
+
+  /** Throws `memory-exhausted`. */
+  run(batch: OperationBatch): void {
+    for (const replay of this.#replays) replay.run(batch);
+  }
+
+  finish(): StrategyResult[] {
+    return this.#strategies.map((strategy, index) => ({ strategy, figures: this.#replays[index].finish() }));
+  }
 }
 
 /**
@@ -63,14 +105,9 @@ export async function compareTrace(
   chunks: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
   options: CompareOptions = {},
 ): Promise<Comparison> {
-  const chosen = options.strategies ?? strategies;
-  const engine = (): Promise<Engine> => instantiateEngine(module);
-  const replays: Replay[] = [];
-  for (const strategy of chosen) {
-    replays.push(new Replay(await engine(), { ...options, strategy }));
-  }
+  const replays = await Replays.begin(module, { ...options, strategies: options.strategies ?? strategies });
   const time = { split: 0, read: 0, replay: 0 };
-  const { exports } = await engine();
+  const { exports } = await instantiateEngine(module);
   const reader = new TraceReader(
     { exports, memory: exports.memory },
     {
@@ -80,7 +117,7 @@ export async function compareTrace(
       to: options.to,
       onBatch: (batch) => {
         const begin = performance.now();
-        for (const replay of replays) replay.run(batch);
+        replays.run(batch);
         time.replay += performance.now() - begin;
       },
     },
@@ -117,8 +154,8 @@ export async function compareTrace(
   return {
     statistics: reader.statistics,
     domains: reader.domains,
-    results: chosen.map((strategy, index) => ({ strategy, figures: replays[index].finish() })),
+    results: replays.finish(),
     incomplete,
-    timing: options.timing ? { split: time.split, read: time.read, replay: time.replay / replays.length } : null,
+    timing: options.timing ? { split: time.split, read: time.read, replay: time.replay / replays.count } : null,
   };
 }

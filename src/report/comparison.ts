@@ -1,15 +1,27 @@
 import { stringify } from "csv-stringify/sync";
-import type { Comparison, StrategyResult } from "../replay/compare.js";
+import type { Comparison, StrategyComparison, StrategyResult } from "../replay/compare.js";
+import type { WorkloadComparison } from "../replay/compare-workload.js";
 import { plainTable } from "./table.js";
 import { bytes, grouped, significant, sizeName } from "./units.js";
 
-/** What was asked, as it stands at the head of every report. */
-export interface ComparisonInputs {
-  readonly trace: string;
+/** What was asked, as it stands at the head of every report, whatever was compared. */
+interface ReplayInputs {
   readonly strategies: readonly string[];
   readonly format: string;
   readonly levels: number;
   readonly reclaim: string;
+}
+
+export interface WorkloadInputs extends ReplayInputs {
+  readonly workload: string;
+  readonly seed: number;
+  /** State of physical memory. */
+  readonly memory: string;
+  readonly operations: number;
+}
+
+export interface ComparisonInputs extends ReplayInputs {
+  readonly trace: string;
   readonly device: string | null;
   readonly from: number | null;
   readonly to: number | null;
@@ -105,9 +117,25 @@ export function warnings({ statistics }: Comparison): string[] {
   return lines;
 }
 
-/** The comparison as an aligned table of at most 100 columns, with what it is of and its verdict. */
+/** The comparison of a trace as an aligned table of at most 100 columns, with what it is of and its verdict. */
 export function comparisonText(inputs: ComparisonInputs, comparison: Comparison): string {
-  const { statistics, results, domains } = comparison;
+  const { allocations, maps, mappedPages, domains } = comparison.statistics;
+  const mappings = `${grouped(allocations)} mappings in ${grouped(maps)} pieces, ${grouped(mappedPages)} pages`;
+  return strategiesText(`${inputs.trace}: ${mappings}, ${domains} domains`, inputs, comparison);
+}
+
+/** The comparison of a workload, likewise. */
+export function workloadText(inputs: WorkloadInputs, comparison: WorkloadComparison): string {
+  const { allocations, pieces, mappedPages } = comparison.statistics;
+  return strategiesText(
+    `${inputs.workload}, seed ${inputs.seed}, ${inputs.memory} memory: ${grouped(allocations)} mappings in ` +
+      `${grouped(pieces)} pieces, ${grouped(mappedPages)} pages`,
+    inputs,
+    comparison,
+  );
+}
+
+function strategiesText(title: string, inputs: ReplayInputs, { results, domains }: StrategyComparison): string {
   const sizes = results[0]?.figures.leaves.map(({ size }) => size) ?? [];
   // A leaf size that nobody used is not worth two columns.
   const shown = sizes.filter(
@@ -129,11 +157,7 @@ export function comparisonText(inputs: ComparisonInputs, comparison: Comparison)
   const names = domains.map((domain) => domain.name).join(", ");
   const attainable = results[0]?.figures.attainableTidiness ?? 1;
   return [
-    ...wrap(
-      `${inputs.trace}: ${grouped(statistics.allocations)} mappings in ${grouped(statistics.maps)} pieces, ` +
-        `${grouped(statistics.mappedPages)} pages, ${statistics.domains} domains`,
-      100,
-    ),
+    ...wrap(title, 100),
     ...(names === "" ? [] : wrap(`domains: ${names}`, 100)),
     `tables: ${inputs.format}, ${inputs.levels} levels; attainable tidiness ${attainable.toFixed(3)}`,
     "",
@@ -164,16 +188,12 @@ function wrap(text: string, width: number): string[] {
 }
 
 /**
- * The comparison as one JSON document: command, version and inputs first, no time of day, sizes in bytes. Keys are
- * stable; the README documents them.
+ * The comparison of a trace as one JSON document: command, version and inputs first, no time of day, sizes in bytes. Keys
+ * are stable; the README documents them.
  */
 export function comparisonJson(version: string, inputs: ComparisonInputs, comparison: Comparison): string {
   const { statistics, domains, results } = comparison;
-  const best = bestStrategy(results);
-  const document = {
-    command: "compare",
-    version,
-    inputs,
+  return strategiesJson(version, inputs, results, {
     trace: {
       lines: statistics.lines,
       bytes: statistics.bytes,
@@ -194,6 +214,29 @@ export function comparisonJson(version: string, inputs: ComparisonInputs, compar
       liveAtEnd: statistics.liveAtEnd,
       incomplete: comparison.incomplete,
     },
+  });
+}
+
+/** The comparison of a workload, likewise. */
+export function workloadJson(version: string, inputs: WorkloadInputs, comparison: WorkloadComparison): string {
+  const { statistics, domains, results } = comparison;
+  return strategiesJson(version, inputs, results, {
+    workload: { ...statistics, domains: domains.map(({ name }) => ({ name })) },
+  });
+}
+
+function strategiesJson(
+  version: string,
+  inputs: ReplayInputs,
+  results: readonly StrategyResult[],
+  source: Readonly<Record<string, unknown>>,
+): string {
+  const best = bestStrategy(results);
+  const document = {
+    command: "compare",
+    version,
+    inputs,
+    ...source,
     strategies: results.map(({ strategy, figures }) => ({ name: strategy.name, ...figures })),
     best: { name: best?.strategy.name ?? null, sentence: verdict(results) },
   };
@@ -201,8 +244,8 @@ export function comparisonJson(version: string, inputs: ComparisonInputs, compar
 }
 
 /** The comparison as CSV (RFC 4180), one row a strategy. */
-export function comparisonCsv(comparison: Comparison): string {
-  const rows = comparison.results.map(({ strategy, figures }) => {
+export function comparisonCsv(results: readonly StrategyResult[]): string {
+  const rows = results.map(({ strategy, figures }) => {
     const { leaves, ...rest } = figures;
     const bySize = leaves.flatMap(({ size, mean, peak, atEnd }) => [
       [`leaves${sizeName(size)}Mean`, mean],
