@@ -118,9 +118,9 @@ describe.each(workloads.map((workload) => [workload.name, workload] as const))("
 
   it.each(["aged", "fragmented"])("has the same lengths and lifetimes in fresh and %s memory", (other) => {
     const shape = (memory: string) =>
-      run(workload, { memory, memoryBytes: 2 ** 33, operations: 60 }).operations.map(({ kind, domain, slot, length }) => [
-        ...[kind, domain, slot, length],
-      ]);
+      run(workload, { memory, memoryBytes: 2 ** 33, operations: 60 }).operations.map(
+        ({ kind, domain, slot, length }) => [...[kind, domain, slot, length]],
+      );
     expect(shape(other)).toEqual(shape("fresh"));
   });
 
