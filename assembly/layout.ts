@@ -514,6 +514,37 @@ export const IOVA_BATCH_STATUS = 16;
 /** Linear address of u64[]: REQUEST_CONGRUENT per request, or 0. */
 export const IOVA_BATCH_CONGRUENT = 20;
 
+// ---- One of Linux's IOVA domains (assembly/iova/linux/). ----
+/** u32: address of the state; it moves when the state grows. */
+export const LINUX_STATE = 0;
+/** When unmapped ranges may be used again: at once; when a ring a CPU was flushed; when one ring for all was flushed. */
+export const LINUX_FLUSH_STRICT = 0;
+export const LINUX_FLUSH_LAZY = 1;
+export const LINUX_FLUSH_LAZY_SINGLE = 2;
+
+/** A device, within the state: u64 last page that it can reach; u32 `pci_32bit_workaround`. */
+export const LINUX_DEVICE_BYTES = 16;
+export const LINUX_DEVICE_LIMIT = 0;
+export const LINUX_DEVICE_BELOW_4G_FIRST = 8;
+
+/** Where the state has its counters, u64 each. */
+export const LINUX_COUNTERS = 240;
+export const LINUX_COUNTERS_BYTES = 80;
+/** Searches of the tree, those of them that began again from the limit, and ranges that they looked at. */
+export const LINUX_COUNT_SEARCHES = 0;
+export const LINUX_COUNT_RETRIES = 8;
+export const LINUX_COUNT_VISITS = 16;
+/** Searches below 4 GiB given up at once, because one of that size or less had failed (`max32_alloc_size`). */
+export const LINUX_COUNT_REFUSALS = 24;
+export const LINUX_COUNT_MAGAZINE_HITS = 32;
+/** Magazines that went into a depot, that a CPU took out again, that the delayed work dropped. */
+export const LINUX_COUNT_DEPOT_PUSHES = 40;
+export const LINUX_COUNT_DEPOT_POPS = 48;
+export const LINUX_COUNT_DEPOT_TRIMS = 56;
+/** Flushes of all magazines and depots after a failed search. */
+export const LINUX_COUNT_CACHE_FLUSHES = 64;
+export const LINUX_COUNT_IOTLB_FLUSHES = 72;
+
 // ---- Replay of an operation stream under one policy (assembly/replay/replay.ts). ----
 /** Where IOVAs come from: the trace itself; an allocator; the physical address. */
 export const POLICY_RECORDED = 0;
