@@ -5,7 +5,7 @@
 
 // ---- Operation stream: what a trace becomes (src/trace/) and what a replay consumes (assembly/replay/). ----
 /** One operation, fixed size. Offsets in bytes. */
-export const OPERATION_BYTES = 32;
+export const OPERATION_BYTES = 48;
 /** u32: OPERATION_MAP or OPERATION_UNMAP. */
 export const OPERATION_KIND = 0;
 /** u32: dense index of the IOVA space (domain) the operation belongs to. */
@@ -18,6 +18,10 @@ export const OPERATION_PIECES = 12;
 export const OPERATION_ADDRESS = 16;
 /** u64: length in bytes, a multiple of 4096. */
 export const OPERATION_LENGTH = 24;
+/** f64: the trace's timestamp in nanoseconds. */
+export const OPERATION_TIME = 32;
+/** u32: the CPU that it happened on. */
+export const OPERATION_CPU = 40;
 
 export const OPERATION_MAP = 1;
 export const OPERATION_UNMAP = 2;
@@ -546,17 +550,18 @@ export const LINUX_COUNT_CACHE_FLUSHES = 64;
 export const LINUX_COUNT_IOTLB_FLUSHES = 72;
 
 // ---- Replay of an operation stream under one policy (assembly/replay/replay.ts). ----
-/** Where IOVAs come from: the trace itself; an allocator; the physical address. */
+/** Where IOVAs come from: the trace itself; an allocator; the physical address; Linux's allocator. */
 export const POLICY_RECORDED = 0;
 export const POLICY_ALLOCATE = 1;
 export const POLICY_IDENTITY = 2;
+export const POLICY_LINUX = 3;
 /** Alignment: the granule; the length rounded up to a power of two; that, but no more than the first physical address has. */
 export const ALIGN_GRANULE = 0;
 export const ALIGN_SIZE = 1;
 export const ALIGN_SIZE_AND_ADDRESS = 2;
 
 /** How a replay is set up (bytes; u32 unless said otherwise). */
-export const REPLAY_SETUP_BYTES = 80;
+export const REPLAY_SETUP_BYTES = 96;
 export const REPLAY_FORMAT = 0;
 export const REPLAY_LEVELS = 4;
 export const REPLAY_OUTPUT_BITS = 8;
@@ -578,6 +583,10 @@ export const REPLAY_LAST = 56;
 /** u64: one reserved range, first and last; empty when first > last. */
 export const REPLAY_RESERVED_FIRST = 64;
 export const REPLAY_RESERVED_LAST = 72;
+/** For POLICY_LINUX, as `linuxIovaCreate` takes them: least and most alignment (log2 of pages), LINUX_FLUSH_*. */
+export const REPLAY_LEAST_ALIGNMENT = 80;
+export const REPLAY_MOST_ALIGNMENT = 84;
+export const REPLAY_FLUSH = 88;
 
 /** Results (bytes; u64 unless said otherwise). Arrays of 6 by level. */
 export const REPLAY_RESULT_BYTES = 384;
