@@ -82,7 +82,8 @@ export interface LinuxIovaCounters {
   readonly iotlbFlushes: number;
 }
 
-const FLUSHES = {
+/** LINUX_FLUSH_* of assembly/layout.ts. */
+export const FLUSHES = {
   strict: layout.LINUX_FLUSH_STRICT,
   lazy: layout.LINUX_FLUSH_LAZY,
   "lazy-single": layout.LINUX_FLUSH_LAZY_SINGLE,
@@ -92,7 +93,7 @@ const MOST_GRANULE_SHIFT = 30;
 const MOST_CPUS = 8192;
 const MOST_HZ = 10_000;
 /** Addresses are 64 bits wide, so no alignment can be greater. */
-const ANY_ALIGNMENT = 52;
+export const MOST_ALIGNMENT = 52;
 /** Entries of a table are 8 bytes: a table of one page has so many index bits less than a page has address bits. */
 const ENTRY_SHIFT = 3;
 
@@ -104,7 +105,7 @@ export function alignmentBounds(
   const indexBits = granuleShift - ENTRY_SHIFT;
   switch (alignment) {
     case "size":
-      return [0, ANY_ALIGNMENT];
+      return [0, MOST_ALIGNMENT];
     case "none":
       return [0, 0];
     case "pmd":
@@ -169,7 +170,7 @@ export class LinuxIovaDomain implements LinuxIova {
     const [least, most] = alignmentBounds(options.alignment ?? "size", this.granuleShift);
     checkWhole("cpus", this.cpus, 1, MOST_CPUS);
     checkWhole("granuleShift", this.granuleShift, LEAST_GRANULE_SHIFT, MOST_GRANULE_SHIFT);
-    checkWhole("alignment.maxShift", most, 0, ANY_ALIGNMENT);
+    checkWhole("alignment.maxShift", most, 0, MOST_ALIGNMENT);
     checkWhole("hz", hz, 1, MOST_HZ);
     checkWhole("startPfn", startPfn, 1, this.#pages - 2);
     this.handle =
