@@ -11,7 +11,7 @@ import {
   comparisonText,
   warnings,
 } from "../report/comparison.js";
-import { findStrategy, strategies } from "../strategies/strategies.js";
+import { findStrategy, strategies, strategyNames } from "../strategies/strategies.js";
 import { openTrace } from "../trace/open.js";
 import { memoryStates } from "../workloads/ageing.js";
 import { workloads } from "../workloads/workloads.js";
@@ -90,7 +90,7 @@ export function addCompare(program: Command, formats: readonly FormatDescription
       [
         "",
         "Strategies:",
-        ...strategies.map(({ name, summary }) => `  ${name.padEnd(14)}${summary}`),
+        ...strategyNames.map(({ name, summary }) => `  ${name.padEnd(25)}${summary}`),
         "",
         "Workloads:",
         ...workloads.map(({ name, summary }) => `  ${name.padEnd(14)}${summary}`),
