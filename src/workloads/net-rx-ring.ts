@@ -40,10 +40,14 @@ function start({ memory, random, writer }: Machine): () => void {
     buffer.append(slabs[core].runs.start(0) + random.below(2 ** SLAB_ORDER), 1);
     writer.unmap(writer.map(0, buffer));
   };
-  const rings = Array.from({ length: CORES }, () => Array.from({ length: RING_DESCRIPTORS }, post));
+  const rings = Array.from({ length: CORES }, (_, core) => {
+    writer.cpu = core;
+    return Array.from({ length: RING_DESCRIPTORS }, post);
+  });
 
   return () => {
     const core = random.below(CORES);
+    writer.cpu = core;
     const completed = rings[core].shift() as Received[];
     for (const { mapping, page } of completed) {
       writer.unmap(mapping);

@@ -31,6 +31,8 @@ export interface WorkloadStatistics {
 // Few, because an operation of a fragmented buffer has many pieces.
 const BATCH_OPERATIONS = 256;
 const PAGE_BYTES = 4096n;
+/** Assumed: operations follow each other by 1 µs, on all CPUs together. */
+const OPERATION_NANOSECONDS = 1000;
 
 /** Delivers batches of operations up to a limit; what comes after it is passed over. */
 export class WorkloadWriter {
@@ -58,12 +60,17 @@ export class WorkloadWriter {
     return this.#writer.total >= this.#limit;
   }
 
+  /** The CPU that makes the operations from here on; 0 at first. */
+  set cpu(cpu: number) {
+    this.#writer.cpu = cpu;
+  }
+
   /** @param virtualPage number of the buffer's first virtual page, 0 when it has no virtual address */
   map(domain: number, runs: PageRuns, virtualPage = 0): Mapping {
     const slot = this.#freeSlots.pop() ?? this.#slots++;
     const mapping = { domain, slot, pages: runs.pages };
     if (this.done) return mapping;
-    this.#writer.map(domain, slot, runs.count, 0, runs.pages, this.#writer.total + 1);
+    this.#writer.map(domain, slot, runs.count, 0, runs.pages, this.#nextLine());
     for (let run = 0; run < runs.count; run++) this.#writer.piece(runs.start(run), runs.length(run));
     this.#virtualAddresses[this.#pending++] = BigInt(virtualPage) * PAGE_BYTES;
     this.#maps++;
@@ -74,9 +81,15 @@ export class WorkloadWriter {
   /** Unmaps all of a mapping; its slot is free then. */
   unmap({ domain, slot, pages }: Mapping): void {
     if (this.done) return;
-    this.#writer.unmap(domain, slot, 0, pages, this.#writer.total + 1);
+    this.#writer.unmap(domain, slot, 0, pages, this.#nextLine());
     this.#virtualAddresses[this.#pending++] = 0n;
     this.#freeSlots.push(slot);
+  }
+
+  /** Number of the operation that comes now, and its time. */
+  #nextLine(): number {
+    this.#writer.time = this.#writer.total * OPERATION_NANOSECONDS;
+    return this.#writer.total + 1;
   }
 
   /** Delivers the rest. */
