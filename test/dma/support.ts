@@ -1,13 +1,17 @@
 import { expect } from "vitest";
 import {
-  type DmaDeviceOptions,
-  type DmaDomainOptions,
-  type DmaHostOptions,
+  type DmaContext,
   DmaDevice,
+  type DmaDeviceOptions,
   DmaDomain,
+  type DmaDomainOptions,
   DmaError,
+  type DmaErrorCode,
+  DmaHost,
+  type DmaHostOptions,
+  type DmaMisuse,
+  DmaMisuseError,
 } from "../../src/dma/index.js";
-import { type DmaErrorCode, DmaHost, type DmaMisuse, DmaMisuseError, type DmaContext } from "../../src/dma/index.js";
 import { type PhysicalAddress, physicalAddress } from "../../src/engine/addresses.js";
 import type { Engine } from "../../src/engine/engine.js";
 import type { PageTable } from "../../src/engine/page-table.js";
@@ -31,10 +35,10 @@ export interface Machine {
 }
 
 export interface MachineOptions {
-  readonly format?: string;
-  readonly host?: DmaHostOptions;
-  readonly domain?: DmaDomainOptions;
-  readonly device?: Partial<DmaDeviceOptions>;
+  readonly format?: string | undefined;
+  readonly host?: DmaHostOptions | undefined;
+  readonly domain?: DmaDomainOptions | undefined;
+  readonly device?: Partial<DmaDeviceOptions> | undefined;
 }
 
 /** A host with the CPU pages of the format, one domain and one device in it. */
