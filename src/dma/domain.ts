@@ -1,4 +1,4 @@
-import { type DmaAddress, dmaAddress, type PhysicalAddress } from "../engine/addresses.js";
+import { type DmaAddress, dmaAddress, hex, type PhysicalAddress } from "../engine/addresses.js";
 import type { PageTable, Permissions } from "../engine/page-table.js";
 import type { DmaDevice } from "./device.js";
 import { DmaMisuseError, mapErrorCode, type DmaErrorCode, type PageTableDriver } from "./errors.js";
@@ -25,7 +25,7 @@ export interface PhysicalRange {
 export interface DmaDomainOptions {
   /** `strict` (IOMMU_DOMAIN_DMA): an unmap invalidates at once. `lazy` (IOMMU_DOMAIN_DMA_FQ): the flush queue does. */
   readonly flush?: "strict" | "lazy";
-  /** geometry.aperture_start and aperture_end. Default: what the table translates, of a signed format the lower half. */
+  /** geometry.aperture_start and aperture_end. Default: what the table's levels translate, the lower half of signed ones. */
   readonly aperture?: AddressRange;
   /** The windows of the PCI host bridge and the regions of the IOMMU driver (0xfee00000 to 0xfeefffff on x86). */
   readonly reserved?: readonly AddressRange[];
@@ -57,7 +57,7 @@ export class DmaDomain {
 
   /**
    * @param iova an allocator with the granule of the table, of which nothing is allocated yet
-   * @throws DmaMisuseError `invalid` when the table's pages are larger than the CPU's
+   * @throws DmaMisuseError `invalid` when the table's pages are larger than the CPU's, or the aperture is empty
    */
   constructor(
     readonly host: DmaHost,
@@ -77,6 +77,7 @@ export class DmaDomain {
     this.#shift = BigInt(this.granule.toString(2).length - 1);
     const inputBits = table.format.inputBits(table.levels) - (table.format.canonical ? 1 : 0);
     const { first, last } = options.aperture ?? { first: 0n, last: (1n << BigInt(inputBits)) - 1n };
+    if (first > last) throw new DmaMisuseError("invalid", "make a DMA domain", `the aperture ends at ${hex(last)}`);
     this.#apertureLast = last;
     this.#queueFlushes = options.queueFlushes ?? (() => 0);
     if (first > this.granule) this.reserve({ first: this.granule, last: first - 1n });
@@ -141,7 +142,7 @@ export class DmaDomain {
 
   /** iommu_map(): the refusal, which changed nothing, or null. */
   map(device: DmaDevice, iova: bigint, physical: bigint, length: bigint, permissions: Permissions): MapRefusal | null {
-    const before = this.table.counters.entriesWritten;
+    const before = this.table.entriesWritten;
     try {
       this.table.map(iova as DmaAddress, physical as PhysicalAddress, length, permissions);
     } catch (cause) {
@@ -149,7 +150,7 @@ export class DmaDomain {
       if (code === null) throw cause;
       return { code, cause };
     } finally {
-      device.counters.pteEntries += this.table.counters.entriesWritten - before;
+      device.counters.pteEntries += this.table.entriesWritten - before;
     }
     return null;
   }
@@ -175,9 +176,9 @@ export class DmaDomain {
 
   /** iommu_unmap_fast(), and the IOTLB invalidation unless the flush queue is to do it. */
   unmap(device: DmaDevice, iova: bigint, length: bigint, how: "now" | "queued"): void {
-    const before = this.table.counters.entriesWritten;
+    const before = this.table.entriesWritten;
     this.table.unmap(iova as DmaAddress, length);
-    device.counters.pteEntries += this.table.counters.entriesWritten - before;
+    device.counters.pteEntries += this.table.entriesWritten - before;
     if (how === "queued") return;
     device.counters.iotlbInvalidations++;
     this.#iotlbInvalidations++;

@@ -278,10 +278,11 @@ class Run {
     const { granule } = this.model;
     const quarter = granule / 4n;
     const [anywhere, bytes] = this.memory();
-    // Mostly as far into a granule as the state, and behind the last link.
+    // Mostly as far into a granule as the state, and behind the last link; sometimes over it.
     const proper = this.roll(4) !== 0;
     const last = links.at(-1);
-    const next = last ? last.offset + last.size : 0n;
+    const again = last !== undefined && this.roll(4) === 0;
+    const next = last ? last.offset + (again ? 0n : last.size) : 0n;
     const offset = proper ? next : BigInt(this.roll(12)) * quarter;
     const at = proper ? this.model.down(anywhere) + ((state.address + offset) % granule) : anywhere;
     const size = proper && offset + bytes > state.size && offset < state.size ? state.size - offset : bytes;

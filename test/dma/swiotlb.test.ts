@@ -1,16 +1,9 @@
-/** Slots of the bounce pool, and what the limits say of them. */
+/** Slots of the bounce pool, and copies into and out of it. */
 import { expect, test } from "vitest";
-import {
-  DmaMisuseError,
-  getMergeBoundary,
-  mapPhys,
-  maxMappingSize,
-  optMappingSize,
-  unmapPhys,
-} from "../../src/dma/index.js";
+import { DmaMisuseError, mapPhys, unmapPhys } from "../../src/dma/index.js";
 import { Swiotlb } from "../../src/dma/swiotlb.js";
 import { newEngine } from "../support/engine.js";
-import { CONTEXT, FORMATS, fails, makeMachine, physical } from "./support.js";
+import { CONTEXT, fails, makeMachine, physical } from "./support.js";
 
 const engine = await newEngine();
 
@@ -93,22 +86,4 @@ test("whole granules are never bounced", () => {
 test("a pool is made of whole segments, on a page", () => {
   expect(() => new Swiotlb(4096n, { bytes: SEGMENT + 1n })).toThrow(DmaMisuseError);
   expect(() => new Swiotlb(4096n, { base: physical(0x800n) })).toThrow(DmaMisuseError);
-});
-
-test.each([
-  ["vtdss", 128n << 10n, 0xfffn],
-  ["vmsav8-64k", 2n << 20n, 0xffffn],
-] as const)("%s: mappings to %s bytes are cached; pieces merge on the mask %s", (format, cached, mask) => {
-  const { device } = makeMachine(engine, { format });
-  expect([maxMappingSize(device), optMappingSize(device)]).toEqual([0xffff_ffff_ffff_ffffn, cached]);
-  expect(getMergeBoundary(device)).toBe(mask);
-  const { device: untrusted } = makeMachine(engine, { format, device: { untrusted: true, minAlignMask: 0xfffn } });
-  expect(maxMappingSize(untrusted)).toBe(SEGMENT - 0x1000n);
-});
-
-test.each(FORMATS)("%s: pages of the IOMMU are no larger than the CPU's", (format) => {
-  const { granule } = engine.format(format);
-  const make = (): unknown => makeMachine(engine, { format, host: { pageSize: 4096n } });
-  if (granule > 4096n) expect(make).toThrow(DmaMisuseError);
-  else expect(make).not.toThrow();
 });
