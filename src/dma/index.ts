@@ -1,4 +1,9 @@
-/** Linux's DMA API above the emulator (drivers/iommu/dma-iommu.c and kernel/dma/mapping.c, 7.2). */
+/**
+ * Linux's DMA API above the emulator (drivers/iommu/dma-iommu.c and kernel/dma/mapping.c, 7.2), behind an IOMMU that
+ * translates: no direct mappings. What Linux refuses is a DmaError with the kernel's number, what no driver may ask a
+ * DmaMisuseError. Either leaves all as it was, as far as Linux does: a PCI device that finds no IOVA below 4 GiB has lost
+ * its preference, and a link of which the head was bounced has marked its state.
+ */
 export {
   attributeNames,
   type DmaAttribute,

@@ -89,7 +89,10 @@ function bounceAndLink(
   }
 }
 
-/** iommu_dma_iova_link_swiotlb() as of 7.1: head and tail are bounced, the granules between them are mapped as they are. */
+/**
+ * iommu_dma_iova_link_swiotlb(), as repaired by commit 6ec91df8aff7: head and tail are bounced, the granules between
+ * them, if any, are mapped as they are.
+ */
 function linkBounced(
   call: DmaCall,
   state: IovaState,

@@ -16,9 +16,13 @@ const engine = await newEngine();
 
 const BASE = 1n << 32n;
 
-function machineWithPages(bytes: bigint, options: MachineOptions = {}): { machine: Machine; pages: BuddyPages } {
+function machineWithPages(
+  bytes: bigint,
+  options: MachineOptions = {},
+  first = BASE,
+): { machine: Machine; pages: BuddyPages } {
   const pageSize = options.host?.pageSize ?? engine.format(options.format ?? "vtdss").granule;
-  const pages = new BuddyPages(physical(BASE), bytes, pageSize);
+  const pages = new BuddyPages(physical(first), bytes, pageSize);
   return { machine: makeMachine(engine, { ...options, host: { pageSize, ...options.host, pages } }), pages };
 }
 
@@ -27,6 +31,8 @@ interface Case {
   readonly format?: string;
   readonly pageSize?: bigint;
   readonly memory: bigint;
+  /** Where it begins. Default: on a 4 GiB boundary. */
+  readonly first?: bigint;
   readonly size: bigint;
   readonly attributes?: DmaAttributes;
   readonly sleep?: boolean;
@@ -46,6 +52,14 @@ const CASES: readonly Case[] = [
     granules: 1026,
   },
   { title: "pages where no block of 2 MiB is left", memory: MIB, size: 0x3000n, orders: [0, 0, 0], granules: 3 },
+  {
+    title: "pages, and no other size, where memory has no block of 2 MiB",
+    memory: 2n * MIB,
+    first: BASE + MIB,
+    size: 2n * MIB,
+    orders: new Array<number>(512).fill(0),
+    granules: 512,
+  },
   {
     title: "single pages on request",
     memory: 8n * MIB,
@@ -81,9 +95,9 @@ const CASES: readonly Case[] = [
   },
 ];
 
-test.each(CASES)("$title", ({ format, pageSize, memory, size, attributes, sleep, orders, granules }) => {
+test.each(CASES)("$title", ({ format, pageSize, memory, first, size, attributes, sleep, orders, granules }) => {
   const host = pageSize === undefined ? {} : { pageSize };
-  const { machine, pages } = machineWithPages(memory, { format, host });
+  const { machine, pages } = machineWithPages(memory, { format, host }, first);
   const { device, domain, iova, table } = machine;
   const buffer = allocCoherent(device, CONTEXT, size, attributes, sleep);
   expect(buffer.blocks.map(({ order }) => order)).toEqual(orders);

@@ -212,6 +212,18 @@ describe("bouncing", () => {
     expect([slots(machine), machine.iova.live.size]).toEqual([0, 0]);
   });
 
+  test("-ENOMEM for a tail undoes its own link, not the one before", () => {
+    const machine = makeMachine(engine, { host: { swiotlb: { bytes: 0n } }, device: UNTRUSTED });
+    const { device } = machine;
+    const state = allocate(machine, 0n, 0x3100n);
+    link(device, CONTEXT, state, physical(0x8000n), 0n, 0x1000n, DIRECTION);
+    fails(machine, "ENOMEM", -12, () => link(device, CONTEXT, state, physical(0x9000n), 0x1000n, 0x2100n, DIRECTION));
+    expect(machine.table.iovaToPhys(state.address)).toBe(0x8000n);
+    expect(state.usesSwiotlb).toBe(false);
+    destroy(device, CONTEXT, state, 0x1000n, DIRECTION);
+    expect(machine.table.counters.leaves.get(0x1000n)).toBe(0);
+  });
+
   test("a head needs a min_align_mask that covers the granule, or its buffer lies wrong: -EINVAL", () => {
     const machine = makeMachine(engine, { device: { untrusted: true } });
     const state = allocate(machine, 0x200n, 0x1000n);

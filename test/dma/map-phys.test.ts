@@ -97,6 +97,7 @@ test.each<[string, MachineOptions, DmaAttributes, bigint]>([
   ["bouncing without a pool", { host: { swiotlb: { bytes: 0n } }, device: UNTRUSTED }, NO_ATTRIBUTES, 0x200n],
   ["min_align_mask beyond the granule", { device: { minAlignMask: 0x1fffn } }, NO_ATTRIBUTES, 0n],
   ["no IOVA", { device: { dmaMask: 0xfffn } }, NO_ATTRIBUTES, 0n],
+  ["no IOVA for a bounce buffer", { device: { ...UNTRUSTED, dmaMask: 0xfffn } }, NO_ATTRIBUTES, 0x200n],
   ["memory beyond an entry's width", {}, NO_ATTRIBUTES, 1n << 60n],
 ])("DMA_MAPPING_ERROR: %s", (_, options, attributes, at) => {
   const machine = makeMachine(engine, options);
