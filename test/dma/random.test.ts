@@ -455,7 +455,7 @@ describe.each(FORMATS)("%s", (format) => {
         errors += run.errors;
         expect(engine.memory.pagesInUse).toBe(0);
       }),
-      { numRuns: 15, seed: 20_261 },
+      { numRuns: 10, seed: 20_261 },
     );
     expect(errors).toBeGreaterThan(0);
   });
