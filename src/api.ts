@@ -1,4 +1,5 @@
 /** What the package exports on every platform. */
+export * as dma from "./dma/index.js";
 export * from "./engine/addresses.js";
 export { Engine, type EngineOptions, instantiateEngine } from "./engine/engine.js";
 export { type ErrorCode, IommuError } from "./engine/errors.js";

@@ -388,9 +388,14 @@ export class PageTable {
       leaves: this.#bySize((level) => Number(this.linear.getU64(this.handle + layout.TABLE_LEAVES + level * 8)), true),
       tablePages,
       tableBytes: tablePages * Number(this.format.granule),
-      entriesWritten: Number(this.linear.getU64(this.handle + layout.TABLE_ENTRIES_WRITTEN)),
+      entriesWritten: this.entriesWritten,
       entriesRead: Number(this.linear.getU64(this.handle + layout.TABLE_ENTRIES_READ)),
     };
+  }
+
+  /** The counter by itself, for who reads it around every change. */
+  get entriesWritten(): number {
+    return Number(this.linear.getU64(this.handle + layout.TABLE_ENTRIES_WRITTEN));
   }
 
   /** Frees the table and all its pages in the arena; it must not be used any more. */
