@@ -6,10 +6,11 @@ import { IommuError } from "../engine/errors.js";
 import { type Access, decodeWalkStatus } from "../engine/page-table.js";
 import { UnitMemory } from "../unit/memory.js";
 import type { DmaRequest, StructureRead } from "../unit/request.js";
+import { SingleRequest, type Traced } from "../unit/single-request.js";
+import { type ResolvedSource, ResolvedSources } from "../unit/sources.js";
 import {
   accessAt,
   type EntryRead,
-  type RegimeHandle,
   type Stage,
   Translation,
   type TranslationHandler,
@@ -71,11 +72,8 @@ export interface SmmuTranslation {
   readonly pageSize: bigint | null;
 }
 
-interface Resolved {
+interface Resolved extends ResolvedSource {
   readonly configuration: Configuration;
-  readonly sid: number;
-  readonly ssid: number | null;
-  readonly handle: RegimeHandle;
 }
 
 /** Flag of a batch's `code`: no event was recorded. With code 0: an abort that has no event at all. */
@@ -121,12 +119,10 @@ export class SmmuUnit {
   readonly registers: RegisterFile;
   readonly #engine: Engine;
   readonly #translation: Translation;
-  readonly #capacity: number;
-  readonly #resolved = new Map<number, Resolved>();
-  readonly #one: UnitBatch;
+  readonly #resolved: ResolvedSources<Resolved>;
+  readonly #one: SingleRequest;
   readonly #source: ConfigurationSource;
   readonly #handler: TranslationHandler;
-  #reads: StructureRead[] | null = null;
   #access: Access | "each" = {};
   #fault: SmmuFault | null = null;
   #stag = 0;
@@ -135,11 +131,10 @@ export class SmmuUnit {
   constructor(engine: Engine, options: SmmuUnitOptions = {}) {
     const { onInterrupt, onAtcInvalidation, onPageGroupResponse, onResume, deviceResponds } = options;
     this.#engine = engine;
-    this.#capacity = options.configurationCacheEntries ?? 256;
     this.identification = makeIdentification(options);
     const { identification } = this;
     this.#translation = new Translation(engine, options.iotlbEntries ?? 64);
-    this.#one = new UnitBatch(engine, 1);
+    this.#resolved = new ResolvedSources(this.#translation, options.configurationCacheEntries ?? 256);
     const memory = new UnitMemory(engine);
     this.notifications = new Notifications({ identification, memory, ...(onInterrupt ? { onInterrupt } : {}) });
     const { notifications } = this;
@@ -175,7 +170,7 @@ export class SmmuUnit {
       },
       read: (structure, address, count) => {
         const words = memory.readWords(address, count);
-        this.#reads?.push({ structure, address, words });
+        this.#one.note({ structure, address, words });
         return words;
       },
       locate: (entry, ipa) => {
@@ -188,6 +183,7 @@ export class SmmuUnit {
       intercepted: () => {},
       faulted: (batch, index, sid, ssid) => this.#walkFaulted(batch, index, sid, ssid),
     };
+    this.#one = new SingleRequest(this.#translation, this.#handler, (read, request) => this.#describe(read, request));
   }
 
   /** Reads a register of pages 0 and 1, 32 bits. Throws `misaligned`, `invalid` outside the register space. */
@@ -220,10 +216,6 @@ export class SmmuUnit {
     }
     const disabled = this.#whileDisabled(iova);
     if (disabled) return disabled;
-    const batch = this.#one;
-    batch.iova[0] = iova;
-    batch.source[0] = sid;
-    batch.pasid[0] = pasid ?? layout.NO_PASID;
     const { access = "read", privileged = false, execute = false } = request;
     this.#access = {
       read: access === "read" || access === "atomic" || access === "zero-length-read",
@@ -232,12 +224,10 @@ export class SmmuUnit {
       execute,
     };
     this.#fault = null;
-    const run = (): void => this.#translation.translate(batch, 1, this.#access, pasid !== undefined, this.#handler);
-    if (!this.#reads) run();
-    else for (const read of this.#translation.logReads(run)) this.#reads.push(this.#describe(read, request));
+    const status = this.#one.translate(request, this.#access);
     if (this.#fault) return this.#fault;
-    const { pageSize } = decodeWalkStatus(batch.status[0]);
-    return { ok: true, physical: physicalAddress(batch.physical[0]), pageSize: pageSize === 0n ? null : pageSize };
+    const { pageSize } = decodeWalkStatus(status);
+    return { ok: true, physical: this.#one.physical, pageSize: pageSize === 0n ? null : pageSize };
   }
 
   createBatch(capacity: number): UnitBatch {
@@ -263,19 +253,13 @@ export class SmmuUnit {
   }
 
   /** Runs one transaction and returns with its result every entry that was read on the way, in order. */
-  trace<T>(work: () => T): { readonly result: T; readonly reads: readonly StructureRead[] } {
-    const reads: StructureRead[] = [];
-    this.#reads = reads;
-    try {
-      return { result: work(), reads };
-    } finally {
-      this.#reads = null;
-    }
+  trace<T>(work: () => T): Traced<T> {
+    return this.#one.trace(work);
   }
 
   /** Empties every cache. Registers and events stay. */
   invalidateCaches(): void {
-    this.#forgetWhere(() => true);
+    this.#resolved.forgetWhere(() => true);
     this.#translation.invalidate(0n, 0n);
   }
 
@@ -285,7 +269,7 @@ export class SmmuUnit {
 
   /** Gives the unit's memory back; it must not be used any more. */
   release(): void {
-    this.#forgetWhere(() => true);
+    this.#resolved.forgetWhere(() => true);
     this.#translation.release();
     this.#one.release();
   }
@@ -309,33 +293,15 @@ export class SmmuUnit {
       this.#answer(batch, index, SILENT);
       return false;
     }
-    if (this.#resolved.size >= this.#capacity) {
-      for (const oldest of this.#resolved.values()) {
-        this.#forgetWhere((resolved) => resolved === oldest);
-        break;
-      }
-    }
     const handle = this.#translation.setRegime(sid, ssid, makeRegime(found, this.identification));
-    this.#resolved.set(this.#key(sid, ssid), { configuration: found, sid, ssid, handle });
+    this.#resolved.add({ configuration: found, sid, pasid: ssid, handle });
     return true;
-  }
-
-  #key(sid: number, ssid: number | null): number {
-    return sid * (SSIDS * 2) + (ssid === null ? 0 : ssid + 1);
-  }
-
-  #forgetWhere(condition: (resolved: Resolved) => boolean): void {
-    for (const [key, resolved] of [...this.#resolved]) {
-      if (!condition(resolved)) continue;
-      this.#resolved.delete(key);
-      this.#translation.forgetRegime(resolved.sid, resolved.ssid, resolved.handle);
-    }
   }
 
   /** The second stage's answer for the address of a context descriptor. */
   #locate(stage: Stage, ipa: bigint): Located {
     const { status, physical } = this.#translation.walkStage(stage, ipa);
-    if (this.#reads) this.#reads.push(...this.#translation.takeReads().map((read) => describe(read, "S2")));
+    this.#one.noteEntries((read) => describe(read, "S2"));
     const outcome = status & layout.WALK_OUTCOME_MASK;
     if (outcome === layout.WALK_OK) return { physical };
     const event = EVENTS[outcome];
@@ -378,8 +344,7 @@ export class SmmuUnit {
   }
 
   #walkFaulted(batch: UnitBatch, index: number, sid: number, ssid: number | null): void {
-    const resolved = this.#resolved.get(this.#key(sid, ssid));
-    if (!resolved) throw new Error(`a fault of stream ${sid}, which was never resolved`);
+    const resolved = this.#resolved.require(sid, ssid);
     const { entry, context } = resolved.configuration;
     const status = batch.status[index];
     const code = EVENTS[status & layout.WALK_OUTCOME_MASK];
@@ -442,7 +407,7 @@ export class SmmuUnit {
   }
 
   #describe(read: EntryRead, { sid, pasid }: DmaRequest): StructureRead {
-    const resolved = this.#resolved.get(this.#key(sid, pasid ?? null));
+    const resolved = this.#resolved.get(sid, pasid ?? null);
     const second = resolved?.handle.second === read.table || resolved?.configuration.context === null;
     return describe(read, second ? "S2" : "S1");
   }
@@ -450,14 +415,14 @@ export class SmmuUnit {
   // ---- Invalidation (sections 4.3 and 4.4) ----
 
   #invalidateConfiguration(request: ConfigurationInvalidation): void {
-    this.#forgetWhere(({ sid, ssid }) => {
+    this.#resolved.forgetWhere(({ sid, pasid }) => {
       switch (request.scope) {
         case "all":
           return true;
         case "ste-range":
           return sid >= request.firstSid && sid <= request.lastSid;
         case "cd":
-          return sid === request.sid && (ssid ?? 0) === request.ssid;
+          return sid === request.sid && (pasid ?? 0) === request.ssid;
         default:
           return sid === request.sid;
       }
