@@ -4,34 +4,11 @@ import { EventQueue } from "../../src/smmuv3/event-queue.js";
 import { type IdentificationOptions, makeIdentification } from "../../src/smmuv3/identification.js";
 import type { InvalidationTarget, PageGroupResponse, ResumeRequest } from "../../src/smmuv3/invalidation.js";
 import { type Interrupt, Notifications } from "../../src/smmuv3/notifications.js";
-import type { QueueMemory } from "../../src/smmuv3/queue.js";
 import { RegisterFile } from "../../src/smmuv3/registers.js";
+import { FlatMemory } from "../support/flat-memory.js";
 
 /** A request that reached the target, under the name of the method without "invalidate". */
 export type Call = readonly [method: string, request: unknown];
-
-/** 16 MiB of memory from address 0, all zero at first. */
-export class FlatMemory implements QueueMemory {
-  static readonly END = 1n << 24n;
-  private readonly words = new Map<bigint, bigint>();
-
-  read64(address: bigint): bigint | null {
-    return address < FlatMemory.END ? (this.words.get(address) ?? 0n) : null;
-  }
-
-  write64(address: bigint, value: bigint): boolean {
-    if (address >= FlatMemory.END) return false;
-    this.words.set(address, value);
-    return true;
-  }
-
-  write32(address: bigint, value: number): boolean {
-    const word = address & ~7n;
-    const shift = (address & 4n) * 8n;
-    const kept = (this.words.get(word) ?? 0n) & ~(0xffff_ffffn << shift);
-    return this.write64(word, kept | (BigInt(value) << shift));
-  }
-}
 
 /** Somebody takes the messages written here, beyond memory. */
 export const DOORBELL = 0x0808_0040n;

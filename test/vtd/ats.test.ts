@@ -398,3 +398,23 @@ describe("requests that no bus carries are refused, and nothing happens", () => 
     refused("invalid", () => unit.translate({ ...request, type: "translation" }));
   });
 });
+
+describe("a translation request counts as one request", () => {
+  const rows: readonly (readonly [
+    name: string,
+    edits: readonly Edit[],
+    iova: bigint | null,
+    counted: readonly number[],
+  ])[] = [
+    ["that grants write", [], null, [1, 1]],
+    ["that grants no write", [clear("SS1", W)], null, [1, 1]],
+    ["that finds nothing", [clear("SS1", R | W)], null, [1, 1]],
+    ["for interrupts", [], INTERRUPTS, [1, 0]],
+  ];
+  test.each(rows)("%s", async (_name, edits, iova, counted) => {
+    const machine = await openMachine(SECOND, { edits });
+    machine.unit.requestTranslation({ ...machine.request, ...(iova === null ? {} : { iova: iovaOf(iova) }) });
+    const { iommuRequests, iotlbLookup } = machine.unit.counters;
+    expect([iommuRequests, iotlbLookup]).toEqual(counted);
+  });
+});
