@@ -268,11 +268,11 @@ export function walkPrecisely<F>(table: usize, iova: u64, access: u32, result: u
     let clean = f.touchLeaf(flags, updated, ACCESS_WRITE) != updated;
     // 8. The output through the second stage.
     if (second) {
+      store<u64>(table, output, TABLE_INTERMEDIATE);
       const status = walkSecondStageSlowly(second, output, access);
       secondReads += readsOf(status);
       if (outcomeOf(status)) {
         outcome = outcomeOf(status) | WALK_SECOND_STAGE_OUTPUT;
-        store<u64>(table, output, TABLE_INTERMEDIATE);
       } else {
         output = load<u64>(intermediate, 8);
         granted &= walkGrants;

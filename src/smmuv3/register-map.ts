@@ -62,9 +62,9 @@ const QUEUE_LOG2SIZE = 0x1fn;
 const INDEX = 0xf_ffffn;
 const OVERFLOW_FLAG = 1n << 31n;
 
-/** SH and MemAttr of SMMU_*_IRQ_CFG2; LO of SMMU_PRIQ_IRQ_CFG2. */
+/** SH and MemAttr of SMMU_*_IRQ_CFG2; LO of SMMU_PRIQ_IRQ_CFG2 (section 6.3.36). */
 const MESSAGE_ATTRIBUTES = 0x3fn;
-const PRIQ_LO = 1n << 31n;
+export const PRIQ_LO = 1n << 31n;
 
 interface RowOptions {
   readonly readWrite?: bigint;

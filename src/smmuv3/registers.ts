@@ -8,7 +8,17 @@ import type { CommandQueue } from "./command-queue.js";
 import type { EventQueue } from "./event-queue.js";
 import { IDENTIFICATION_REGISTERS, type Identification } from "./identification.js";
 import { IRQ_CTRL, type Notifications } from "./notifications.js";
-import { CR0, CR2, describeRegisters, GBPA, REGISTER_BYTES, type RegisterDescription } from "./register-map.js";
+import type { OutputQueue } from "./output-queue.js";
+import type { PageRequestQueue } from "./page-request-queue.js";
+import {
+  CR0,
+  CR2,
+  describeRegisters,
+  GBPA,
+  PRIQ_LO,
+  REGISTER_BYTES,
+  type RegisterDescription,
+} from "./register-map.js";
 
 /** What a register file works with. */
 export interface RegisterFileOptions {
@@ -16,6 +26,7 @@ export interface RegisterFileOptions {
   readonly notifications: Notifications;
   readonly commandQueue: CommandQueue;
   readonly eventQueue: EventQueue;
+  readonly pageRequestQueue: PageRequestQueue;
   /** SMMU_CR0.SMMUEN changed. When it is cleared, stalled transactions are to be aborted. */
   readonly onTranslation?: (enabled: boolean) => void;
 }
@@ -106,9 +117,16 @@ export class RegisterFile extends RegisterSpace<RegisterDescription> {
    */
   restore(values: ReadonlyMap<string, bigint>): void {
     this.restoreRegisters(values);
-    const { commandQueue, eventQueue } = this.options;
+    const { commandQueue, eventQueue, pageRequestQueue } = this.options;
     commandQueue.restore({ ...this.commandQueueControl, e2h: this.e2h });
     eventQueue.restore({ enabled: this.isSet("CR0", CR0.EVENTQEN) });
+    pageRequestQueue.restore({ enabled: this.pageRequestsEnabled });
+    pageRequestQueue.lastOnly = this.isSet("PRIQ_IRQ_CFG2", PRIQ_LO);
+  }
+
+  /** The effective value of SMMU_CR0.PRIQEN (section 6.3.9.5). */
+  private get pageRequestsEnabled(): boolean {
+    return this.translationEnabled && this.isSet("CR0", CR0.PRIQEN);
   }
 
   private get commandQueueControl() {
@@ -121,7 +139,7 @@ export class RegisterFile extends RegisterSpace<RegisterDescription> {
   }
 
   private makeBehaviours(): Readonly<Record<string, RegisterBehaviour>> {
-    const { notifications, commandQueue, eventQueue } = this.options;
+    const { notifications, commandQueue, eventQueue, pageRequestQueue } = this.options;
     const ignore = () => {};
     const behaviours: Record<string, RegisterBehaviour> = {
       CR0: { write: (value) => this.control(value) },
@@ -176,20 +194,13 @@ export class RegisterFile extends RegisterSpace<RegisterDescription> {
             error: Number((value >> CMDQ_CONS_ERR[0]) & CMDQ_CONS_ERR[1]),
           }),
       },
-      EVENTQ_BASE: {
-        read: () => eventQueue.registers.base,
-        write: (value) => eventQueue.writeBase(value),
-        restore: (base) => eventQueue.restore({ base }),
-      },
-      EVENTQ_PROD: {
-        read: () => BigInt(eventQueue.registers.prod),
-        write: (value) => eventQueue.writeProducer(Number(value)),
-        restore: (value) => eventQueue.restore({ prod: Number(value) }),
-      },
-      EVENTQ_CONS: {
-        read: () => BigInt(eventQueue.registers.cons),
-        write: (value) => eventQueue.writeConsumer(Number(value)),
-        restore: (value) => eventQueue.restore({ cons: Number(value) }),
+      ...outputQueue("EVENTQ", eventQueue),
+      ...outputQueue("PRIQ", pageRequestQueue),
+      PRIQ_IRQ_CFG2: {
+        write: (value) => {
+          this.stored.set("PRIQ_IRQ_CFG2", value);
+          pageRequestQueue.lastOnly = (value & PRIQ_LO) !== 0n;
+        },
       },
     };
     for (const source of Object.keys(IRQ_CTRL) as (keyof typeof IRQ_CTRL)[]) {
@@ -212,9 +223,10 @@ export class RegisterFile extends RegisterSpace<RegisterDescription> {
 
   /** SMMU_CR0. Commands are processed last: what they do depends on the rest. */
   private control(value: bigint): void {
-    const { commandQueue, eventQueue, onTranslation } = this.options;
+    const { commandQueue, eventQueue, pageRequestQueue, onTranslation } = this.options;
     const changed = this.storedValue("CR0") ^ value;
     this.stored.set("CR0", value);
+    pageRequestQueue.setEnabled(this.pageRequestsEnabled);
     if ((changed & CR0.SMMUEN) !== 0n) {
       if (!this.translationEnabled) eventQueue.discardPending(() => true);
       onTranslation?.(this.translationEnabled);
@@ -242,6 +254,26 @@ export class RegisterFile extends RegisterSpace<RegisterDescription> {
     }, readWrite);
     return { hidden: 0n, writable, ones: 0n };
   }
+}
+
+function outputQueue(prefix: "EVENTQ" | "PRIQ", queue: OutputQueue): Readonly<Record<string, RegisterBehaviour>> {
+  return {
+    [`${prefix}_BASE`]: {
+      read: () => queue.registers.base,
+      write: (value) => queue.writeBase(value),
+      restore: (base) => queue.restore({ base }),
+    },
+    [`${prefix}_PROD`]: {
+      read: () => BigInt(queue.registers.prod),
+      write: (value) => queue.writeProducer(Number(value)),
+      restore: (value) => queue.restore({ prod: Number(value) }),
+    },
+    [`${prefix}_CONS`]: {
+      read: () => BigInt(queue.registers.cons),
+      write: (value) => queue.writeConsumer(Number(value)),
+      restore: (value) => queue.restore({ cons: Number(value) }),
+    },
+  };
 }
 
 /** A register that another object holds, and whose restoring is its writing. */

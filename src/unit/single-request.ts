@@ -1,6 +1,6 @@
 import * as layout from "../../assembly/layout.js";
 import { type PhysicalAddress, physicalAddress } from "../engine/addresses.js";
-import type { Access } from "../engine/page-table.js";
+import { type Access, decodeWalkStatus } from "../engine/page-table.js";
 import type { DmaRequest, StructureRead } from "./request.js";
 import { type EntryRead, type Translation, type TranslationHandler, UnitBatch } from "./translation.js";
 
@@ -24,8 +24,8 @@ export class SingleRequest {
     this.#batch = new UnitBatch(translation.engine, 1);
   }
 
-  /** Makes a request of this kind of access; returns its status word. */
-  translate(request: DmaRequest, access: Access): number {
+  /** Makes a request of this kind of access. */
+  translate(request: DmaRequest, access: Access): void {
     const { sid, iova, pasid } = request;
     const batch = this.#batch;
     batch.iova[0] = iova;
@@ -34,7 +34,12 @@ export class SingleRequest {
     const run = (): void => this.translation.translate(batch, 1, access, pasid !== undefined, this.handler);
     if (!this.#reads) run();
     else for (const read of this.translation.logReads(run)) this.#reads.push(this.describe(read, request));
-    return batch.status[0];
+  }
+
+  /** Bytes of the page that the last request went to; null when it passed without a table. */
+  get pageSize(): bigint | null {
+    const { pageSize } = decodeWalkStatus(this.#batch.status[0]);
+    return pageSize === 0n ? null : pageSize;
   }
 
   /** Where the last request led. */

@@ -9,7 +9,7 @@ import {
 } from "../engine/addresses.js";
 import type { Engine } from "../engine/engine.js";
 import { IommuError } from "../engine/errors.js";
-import { type Access, decodeWalkStatus } from "../engine/page-table.js";
+import type { Access } from "../engine/page-table.js";
 import { UnitMemory } from "../unit/memory.js";
 import {
   type DmaRequest,
@@ -221,12 +221,11 @@ export class VtdUnit {
     this.#check(request);
     if (type === "translated") return this.#translated(request);
     if (!this.registers.translationEnabled) return passed(request.iova);
-    const status = this.#translateOne(request, this.#accessOf(request));
+    this.#translateOne(request, this.#accessOf(request));
     if (this.#fault) return this.#fault;
     if (this.#interrupt) return { ...passed(request.iova), interrupt: true };
-    const { pageSize } = decodeWalkStatus(status);
-    const { physical } = this.#one;
-    return { ok: true, physical, pageSize: pageSize === 0n ? null : pageSize, interrupt: false };
+    const { physical, pageSize } = this.#one;
+    return { ok: true, physical, pageSize, interrupt: false };
   }
 
   /**
@@ -245,7 +244,7 @@ export class VtdUnit {
       return answer;
     }
     const { privileged = false, execute = false } = request;
-    let status = this.#translateOne(asked, { read: false, privileged, execute });
+    this.#translateOne(asked, { read: false, privileged, execute });
     const completes = (): boolean => this.#fault?.completion === "success" || this.#fault?.completion === "effective";
     if (this.#fault) return completes() ? NOTHING_PERMITTED : this.#fault;
     const { governing } = this.#resolved.require(request.sid, request.pasid ?? null);
@@ -254,18 +253,17 @@ export class VtdUnit {
     const write = (grants & layout.GRANT_WRITE) !== 0 && !noWrite;
     if (write) {
       // The device will write without asking again: dirty flags are set now.
-      const asWrite = (): number => this.#translateOne(asked, { write: true, privileged, execute });
-      status = this.#translation.uncounted(asWrite);
+      const asWrite = (): void => this.#translateOne(asked, { write: true, privileged, execute });
+      this.#translation.uncounted(asWrite);
       if (this.#fault) return completes() ? NOTHING_PERMITTED : this.#fault;
     }
-    const { pageSize } = decodeWalkStatus(status);
     return {
       ok: true,
       physical: this.#one.physical,
       read: (grants & layout.GRANT_READ) !== 0,
       write,
       untranslatedOnly: false,
-      size: pageSize === 0n ? SMALLEST_TRANSLATION_UNIT : pageSize,
+      size: this.#one.pageSize ?? SMALLEST_TRANSLATION_UNIT,
     };
   }
 
@@ -374,14 +372,13 @@ export class VtdUnit {
     return request.pasid === undefined ? (context.scalable?.ridPrivileged ?? false) : (request.privileged ?? false);
   }
 
-  #translateOne(request: DmaRequest, access: Access): number {
+  #translateOne(request: DmaRequest, access: Access): void {
     this.#access = access;
     this.#request = request;
     this.#fault = null;
     this.#interrupt = false;
-    const status = this.#one.translate(request, access);
+    this.#one.translate(request, access);
     this.#request = null;
-    return status;
   }
 
   #describe({ table, level, address, entry }: EntryRead, request: DmaRequest): StructureRead {

@@ -4,6 +4,7 @@ import { EventQueue } from "../../src/smmuv3/event-queue.js";
 import { type IdentificationOptions, makeIdentification } from "../../src/smmuv3/identification.js";
 import type { InvalidationTarget, PageGroupResponse, ResumeRequest } from "../../src/smmuv3/invalidation.js";
 import { type Interrupt, Notifications } from "../../src/smmuv3/notifications.js";
+import { PageRequestQueue } from "../../src/smmuv3/page-request-queue.js";
 import { RegisterFile } from "../../src/smmuv3/registers.js";
 import { FlatMemory } from "../support/flat-memory.js";
 
@@ -57,11 +58,19 @@ export function makeUnit(options: UnitOptions = {}) {
     ...(options.responds && { responds: options.responds }),
   });
   const eventQueue = new EventQueue({ identification, memory, notifications });
+  const pageRequestQueue = new PageRequestQueue({
+    identification,
+    memory,
+    notifications,
+    onOverflow: ({ pasid }) => ({ ssid: pasid ?? null, response: "success" }),
+    onResponse: (response) => responses.push(response),
+  });
   const file = new RegisterFile({
     identification,
     notifications,
     commandQueue,
     eventQueue,
+    pageRequestQueue,
     onTranslation: (enabled) => translations.push(enabled),
   });
   return {
@@ -77,6 +86,7 @@ export function makeUnit(options: UnitOptions = {}) {
     notifications,
     commandQueue,
     eventQueue,
+    pageRequestQueue,
     file,
   };
 }
