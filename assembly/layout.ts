@@ -196,6 +196,10 @@ export const REGIME_UPPER_IGNORES_TOP_BYTE = 1 << 5;
 /** An input address above REGIME_LAST is refused even where there is a table. */
 export const REGIME_LIMITS_INPUT = 1 << 6;
 
+/** Addresses that are interrupt messages, FEE0_0000h-FEEF_FFFFh (VT-d section 3.14): the first, and how many bytes. */
+export const INTERRUPT_FIRST = 0xfee0_0000;
+export const INTERRUPT_SPAN = 0x10_0000;
+
 /** Outcomes of a unit besides those of a walk. */
 /** The request is privileged, and the regime refuses it. */
 export const UNIT_PRIVILEGED = 32;

@@ -15,6 +15,8 @@ import {
   GRANT_PRIVILEGED_SHIFT,
   GRANT_READ,
   GRANT_WRITE,
+  INTERRUPT_FIRST,
+  INTERRUPT_SPAN,
   READ_ADDRESS,
   READ_BACKED,
   READ_BYTES,
@@ -87,14 +89,10 @@ export function statusWord(outcome: u32, level: u32, reads: u32, sizeShift: u32)
   );
 }
 
-/** Addresses that are interrupt messages (VT-d section 3.14). */
-export const INTERRUPT_FIRST: u64 = 0xfee0_0000;
-export const INTERRUPT_SPAN: u64 = 0x10_0000;
-
 // @ts-ignore: decorator
 @inline
 function inInterruptRange(address: u64): bool {
-  return address - INTERRUPT_FIRST < INTERRUPT_SPAN;
+  return address - <u64>INTERRUPT_FIRST < <u64>INTERRUPT_SPAN;
 }
 
 /** What the last precise walk that succeeded allows (GRANT_*). */
@@ -270,11 +268,11 @@ export function walkPrecisely<F>(table: usize, iova: u64, access: u32, result: u
     let clean = f.touchLeaf(flags, updated, ACCESS_WRITE) != updated;
     // 8. The output through the second stage.
     if (second) {
+      store<u64>(table, output, TABLE_INTERMEDIATE);
       const status = walkSecondStageSlowly(second, output, access);
       secondReads += readsOf(status);
       if (outcomeOf(status)) {
         outcome = outcomeOf(status) | WALK_SECOND_STAGE_OUTPUT;
-        store<u64>(table, output, TABLE_INTERMEDIATE);
       } else {
         output = load<u64>(intermediate, 8);
         granted &= walkGrants;

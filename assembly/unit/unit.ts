@@ -30,6 +30,8 @@ import {
   ACCESS_WRITE,
   GRANT_PRIVILEGED_SHIFT,
   GRANT_WRITE,
+  INTERRUPT_FIRST,
+  INTERRUPT_SPAN,
   IOTLB_ENTRIES,
   IOTLB_SETS,
   NO_PASID,
@@ -105,7 +107,7 @@ import { hashErase, hashFind, hashHas, hashInit, hashInsert, hashRelease, hashRe
 import { heapAllocate, heapFree } from "../memory/heap";
 import { arenaBase } from "../memory/physical";
 import { count, tableForget } from "../table/table";
-import { INTERRUPT_FIRST, INTERRUPT_SPAN, statusWord, walkClean, walkGrants, walkPrecisely } from "../table/walk";
+import { statusWord, walkClean, walkGrants, walkPrecisely } from "../table/walk";
 import {
   SHORTCUT_ACCESS,
   SHORTCUT_OWNER,
@@ -245,7 +247,7 @@ export function regimeCreate(table: usize, upper: usize, last: u64, tag: u64, ow
   store<u32>(regime, flags, REGIME_FLAGS);
   store<u32>(regime, accessClear, REGIME_ACCESS_CLEAR);
   store<u32>(regime, accessSet, REGIME_ACCESS_SET);
-  store<u64>(regime, flags & <u32>REGIME_REFUSES_INTERRUPT_RANGE ? INTERRUPT_SPAN : 0, REGIME_REFUSED_SPAN);
+  store<u64>(regime, flags & <u32>REGIME_REFUSES_INTERRUPT_RANGE ? <u64>INTERRUPT_SPAN : 0, REGIME_REFUSED_SPAN);
   if (table) {
     const format = load<u32>(table, TABLE_FORMAT);
     const kinds = <u32>dispatch<MakePatterns>(format, regime, table, 0, 0);
@@ -339,7 +341,7 @@ function translateSlowly(unit: usize, regime: usize, iova: u64, requested: u32, 
   }
   if (!table) {
     if (iova > load<u64>(regime, REGIME_LAST)) return UNIT_BEYOND;
-    if (iova - INTERRUPT_FIRST < refusedSpan) return UNIT_INTERRUPT_RANGE;
+    if (iova - <u64>INTERRUPT_FIRST < refusedSpan) return UNIT_INTERRUPT_RANGE;
     lastGrants = -1;
     store<u64>(result, iova);
     return statusWord(WALK_OK, 0, 0, 0);
@@ -360,7 +362,7 @@ function translateSlowly(unit: usize, regime: usize, iova: u64, requested: u32, 
       const outcome = missing(lastGrants, access);
       if (outcome) return outcome;
       const physical = iotlbPhysical(entry, iova);
-      if (physical - INTERRUPT_FIRST < refusedSpan) return UNIT_INTERRUPT_RANGE;
+      if (physical - <u64>INTERRUPT_FIRST < refusedSpan) return UNIT_INTERRUPT_RANGE;
       store<u64>(result, physical);
       return statusWord(WALK_OK, 0, 0, iotlbShift(entry));
     }
@@ -371,7 +373,7 @@ function translateSlowly(unit: usize, regime: usize, iova: u64, requested: u32, 
   if (status & <u32>WALK_OUTCOME_MASK) return status;
   lastGrants = walkGrants;
   const physical = load<u64>(result);
-  if (physical - INTERRUPT_FIRST < refusedSpan) return UNIT_INTERRUPT_RANGE;
+  if (physical - <u64>INTERRUPT_FIRST < refusedSpan) return UNIT_INTERRUPT_RANGE;
   const shift = (status >> <u32>WALK_SIZE_SHIFT) & 0x3f;
   const value = iotlbValue(physical, shift, lastGrants, walkClean);
   const place = iotlbPlace(entries, lastSet, iova, shift, tag);
@@ -613,7 +615,7 @@ function settleOne<F, S>(unit: usize, entries: usize, lastSet: u32, row: usize, 
     const physical = iotlbPhysical(entry, iova);
     if ((iotlbGrants(entry) & need) != need) return NOT_SETTLED;
     if (access & <u32>ACCESS_WRITE && iotlbIsClean(entry)) return NOT_SETTLED;
-    if (physical - INTERRUPT_FIRST < refusedSpan) return NOT_SETTLED;
+    if (physical - <u64>INTERRUPT_FIRST < refusedSpan) return NOT_SETTLED;
     const found = statusWord(WALK_OK, 0, 0, iotlbShift(entry));
     count(unit, UNIT_IOTLB_HITS, 1);
     store<u64>(result, physical);
@@ -623,7 +625,7 @@ function settleOne<F, S>(unit: usize, entries: usize, lastSet: u32, row: usize, 
   const value = leaf ^ load<u64>(shortcut, SHORTCUT_TO_VALUE);
   const low = ((<u64>1) << <u64>shift) - 1;
   const physical = (value & ~low) | (iova & low);
-  if (physical - INTERRUPT_FIRST < refusedSpan) return NOT_SETTLED;
+  if (physical - <u64>INTERRUPT_FIRST < refusedSpan) return NOT_SETTLED;
   iotlbWrite(place, key, tag, value, load<u64>(shortcut, SHORTCUT_OWNER));
   if (!pages) iotlbNoteSize(iotlb, shift);
   store<u64>(result, physical);

@@ -1,3 +1,5 @@
+import * as layout from "../../assembly/layout.js";
+
 /**
  * Four kinds of address that are all 64-bit numbers and must never be taken for each other. The brand exists at compile
  * time only; the functions of this file are the one place where a plain number becomes an address of a kind.
@@ -41,4 +43,14 @@ export function cpuAddress(value: bigint): CpuAddress {
 /** Lower-case hex with "0x", no padding: how addresses are printed everywhere. */
 export function hex(value: bigint): string {
   return `0x${value.toString(16)}`;
+}
+
+/** Addresses of interrupt messages, FEE0_0000h-FEEF_FFFFh (VT-d section 3.14): no DMA reaches memory there. */
+export const INTERRUPT_RANGE = {
+  first: BigInt(layout.INTERRUPT_FIRST),
+  last: BigInt(layout.INTERRUPT_FIRST + layout.INTERRUPT_SPAN - 1),
+} as const;
+
+export function inInterruptRange(address: bigint): boolean {
+  return address >= INTERRUPT_RANGE.first && address <= INTERRUPT_RANGE.last;
 }

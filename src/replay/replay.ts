@@ -1,13 +1,11 @@
 import * as layout from "../../assembly/layout.js";
+import { INTERRUPT_RANGE } from "../engine/addresses.js";
 import type { Engine } from "../engine/engine.js";
 import { statusError } from "../engine/errors.js";
 import { defaultLevels, type FormatDescription } from "../engine/formats.js";
 import { PageTable, type Reclaim } from "../engine/page-table.js";
 import { ruleFields, type Strategy } from "../strategies/strategies.js";
 import type { OperationBatch } from "../trace/batch.js";
-
-/** VT-d: addresses of interrupt messages, which no DMA reaches (Linux's reserved "msi" region on x86). */
-const INTERRUPT_RANGE = { first: 0xfee0_0000n, last: 0xfeef_ffffn } as const;
 
 /** Options of a replay; each has the default of a typical machine. */
 export interface ReplayOptions {

@@ -98,6 +98,10 @@ export interface StreamTableEntry {
     readonly withoutSubstream: number;
   };
   readonly stallForbidden: boolean;
+  /** EATS; 0 where it is ignored. */
+  readonly ats: number;
+  /** PPAR. */
+  readonly pasidOnAutomaticResponse: boolean;
   /** PRIVCFG, INSTCFG: 0 as the request says. */
   readonly privilege: number;
   readonly instruction: number;
@@ -121,6 +125,8 @@ export function decodeStreamTableEntry(words: readonly bigint[], smmu: Identific
   const common = {
     contexts,
     stallForbidden: flag(words, 91),
+    ats: smmu.idr0.ATS && config !== CONFIG_BYPASS ? field(words, 93, 92) : 0,
+    pasidOnAutomaticResponse: flag(words, 82),
     privilege: smmu.idr1.ATTR_PERMS_OVR ? field(words, 113, 112) : 0,
     instruction: smmu.idr1.ATTR_PERMS_OVR ? field(words, 115, 114) : 0,
   };
@@ -129,12 +135,9 @@ export function decodeStreamTableEntry(words: readonly bigint[], smmu: Identific
   const hasStage2 = (config & 2) !== 0;
   if (stage1 && !smmu.idr0.S1P) return null;
   if (hasStage2 && !smmu.idr0.S2P) return null;
-  const ats = field(words, 93, 92);
   const stall2 = flag(words, 185);
-  if (smmu.idr0.ATS && config !== CONFIG_BYPASS) {
-    if (ats === 2 && (config !== 0b111 || stall2)) return null;
-    if (ats === 1 && hasStage2 && stall2) return null;
-  }
+  if (common.ats === 2 && (config !== 0b111 || stall2 || smmu.idr0.NS1ATS)) return null;
+  if (common.ats === 1 && hasStage2 && stall2) return null;
   if (stage1) {
     // STRW says the StreamWorld only where stage 1 is alone and there is an EL2.
     if (!hasStage2 && smmu.idr0.Hyp && (field(words, 95, 94) & 1) !== 0) return null;

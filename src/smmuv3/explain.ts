@@ -73,7 +73,7 @@ export class SmmuExplainableUnit implements ExplainableUnit {
     this.granules = granulesOf(reads, request.iova);
     const verdict = result.ok ? this.reached(result) : this.refused(result, reads, this.whyLost(prod, aborted));
     // The next transaction finds the registers as this one did.
-    events.discardPending(() => true);
+    unit.stalls.forget();
     events.restore({ prod });
     notifications.gerror = gerror;
     return { reads, verdict };
@@ -91,7 +91,11 @@ export class SmmuExplainableUnit implements ExplainableUnit {
     return { ok, physical, pageSize, note: this.unit.registers.translationEnabled ? null : "CR0.SMMUEN is clear" };
   }
 
-  private refused({ name, event, stalled }: SmmuFault, reads: readonly StructureRead[], lost: string | null): Refused {
+  private refused(
+    { name, event, completion }: SmmuFault,
+    reads: readonly StructureRead[],
+    lost: string | null,
+  ): Refused {
     const unrecorded = event === null ? whyNoEvent(this.unit, name, reads) : lost;
     return {
       ok: false,
@@ -100,7 +104,7 @@ export class SmmuExplainableUnit implements ExplainableUnit {
       condition: (isEvent(name) ? CONDITIONS[name] : undefined) ?? "terminated without an event",
       record: event && unrecorded === null ? { place: "Event queue", fields: recordFields(event) } : null,
       unrecorded,
-      completion: stalled ? "stalled" : null,
+      completion: completion === null ? "stalled" : completion === "abort" ? null : completion,
     };
   }
 

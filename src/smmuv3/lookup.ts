@@ -13,19 +13,13 @@ import { EVENT } from "./events.js";
 import type { Identification } from "./identification.js";
 import type { StreamTable } from "./registers.js";
 
-/** A transaction, as far as its configuration goes. */
-export interface Transaction {
-  readonly sid: number;
-  readonly ssid: number | null;
-}
-
 /** A fault found on the way to the configuration. `recorded`: whether it makes an event. */
 export interface ConfigurationFault {
   readonly event: number;
   readonly recorded: boolean;
   readonly fetchAddress?: bigint;
-  /** The second stage's fault on an access to a context descriptor: the address that it did not translate. */
-  readonly stage2?: { readonly ipa: bigint };
+  /** The second stage's fault on an access to a context descriptor: the address that it did not translate, and the STE. */
+  readonly stage2?: { readonly ipa: bigint; readonly entry: StreamTableEntry };
 }
 
 /** Where the address of a context descriptor leads, or the second stage's fault. */
@@ -103,14 +97,13 @@ function readContext(
 ): readonly bigint[] | ConfigurationFault {
   const located: Located = entry.stage2 ? source.locate(entry, address) : { physical: address };
   if ("event" in located) {
-    const recorded = located.event === EVENT.F_WALK_EABT || (entry.stage2?.record ?? true);
-    return { ...fault(located.event, recorded), ...located, stage2: { ipa: address } };
+    return { ...fault(located.event), ...located, stage2: { ipa: address, entry } };
   }
   const words = source.read(structure, located.physical, count);
   return words ?? { ...fault(EVENT.F_CD_FETCH), fetchAddress: located.physical };
 }
 
-function isFault(result: unknown): result is ConfigurationFault {
+export function isFault(result: unknown): result is ConfigurationFault {
   return typeof result === "object" && result !== null && "event" in result;
 }
 
@@ -139,18 +132,24 @@ function findContext(
   return decodeContext(words, source.smmu, entry) ?? fault(EVENT.C_BAD_CD);
 }
 
-/** Finds what governs a transaction, or the fault that stops it. */
-export function lookUp(source: ConfigurationSource, { sid, ssid }: Transaction): Configuration | ConfigurationFault {
+/** The STE of a stream, or the fault. */
+export function lookUpEntry(source: ConfigurationSource, sid: number): StreamTableEntry | ConfigurationFault {
   const at = findEntry(source, sid);
   if (typeof at !== "bigint") return at;
   const words = source.read("STE", at, 8);
   if (!words) return { ...fault(EVENT.F_STE_FETCH), fetchAddress: at };
-  const entry = decodeStreamTableEntry(words, source.smmu);
-  if (!entry) return fault(EVENT.C_BAD_STE);
-  if (entry.aborts) return { entry, context: null };
+  return decodeStreamTableEntry(words, source.smmu) ?? fault(EVENT.C_BAD_STE);
+}
+
+/** What governs a transaction of a stream whose STE does not abort, or the fault. */
+export function lookUpContext(
+  source: ConfigurationSource,
+  entry: StreamTableEntry,
+  ssid: number | null,
+): Configuration | ConfigurationFault {
   const index = selectContext(entry, ssid);
   if (typeof index === "object") return index;
   if (index === "bypass") return { entry, context: null };
   const context = findContext(source, entry, index);
-  return "event" in context ? context : { entry, context };
+  return isFault(context) ? context : { entry, context };
 }

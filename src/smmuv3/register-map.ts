@@ -4,6 +4,7 @@
  * MPAM, device permission tables, enhanced Command queues, performance monitors and other Security states are not emulated:
  * their places read as zero. What resets to an unknown value resets to zero.
  */
+import type { PlacedRegister } from "../unit/register-space.js";
 import { IDENTIFICATION_REGISTERS, type Identification } from "./identification.js";
 import { GERROR, IRQ_CTRL } from "./notifications.js";
 
@@ -14,19 +15,11 @@ export interface Guard {
   readonly enables: bigint;
 }
 
-/** One register. A bit that is not in `readWrite` is read-only. */
-export interface RegisterDescription {
-  /** The specification's name without "SMMU_". */
-  readonly name: string;
-  /** Bytes from the base of page 0. */
-  readonly offset: number;
-  readonly width: 32 | 64;
+/** One register, by the specification's name without "SMMU_". A bit that is not in `readWrite` is read-only. */
+export interface RegisterDescription extends PlacedRegister {
   /** Bits that read as they were written, while no guard holds. */
   readonly readWrite: bigint;
   readonly guards: readonly Guard[];
-  readonly reset: bigint;
-  /** False: this unit lacks what the register is for, and its place is reserved. */
-  readonly present: boolean;
 }
 
 /** Two pages of 64 KiB (section 6.1). */
@@ -69,9 +62,9 @@ const QUEUE_LOG2SIZE = 0x1fn;
 const INDEX = 0xf_ffffn;
 const OVERFLOW_FLAG = 1n << 31n;
 
-/** SH and MemAttr of SMMU_*_IRQ_CFG2; LO of SMMU_PRIQ_IRQ_CFG2. */
+/** SH and MemAttr of SMMU_*_IRQ_CFG2; LO of SMMU_PRIQ_IRQ_CFG2 (section 6.3.36). */
 const MESSAGE_ATTRIBUTES = 0x3fn;
-const PRIQ_LO = 1n << 31n;
+export const PRIQ_LO = 1n << 31n;
 
 interface RowOptions {
   readonly readWrite?: bigint;

@@ -3,13 +3,22 @@
  * register file owns the address map and what SMMU_CR0 enables; the queues and notifications own their registers. An update
  * is complete at once: SMMU_CR0ACK and SMMU_IRQ_CTRLACK always mirror what was written.
  */
-import { hex } from "../engine/addresses.js";
-import { IommuError } from "../engine/errors.js";
+import { type RegisterBehaviour, RegisterSpace } from "../unit/register-space.js";
 import type { CommandQueue } from "./command-queue.js";
 import type { EventQueue } from "./event-queue.js";
 import { IDENTIFICATION_REGISTERS, type Identification } from "./identification.js";
 import { IRQ_CTRL, type Notifications } from "./notifications.js";
-import { CR0, CR2, describeRegisters, GBPA, REGISTER_BYTES, type RegisterDescription } from "./register-map.js";
+import type { OutputQueue } from "./output-queue.js";
+import type { PageRequestQueue } from "./page-request-queue.js";
+import {
+  CR0,
+  CR2,
+  describeRegisters,
+  GBPA,
+  PRIQ_LO,
+  REGISTER_BYTES,
+  type RegisterDescription,
+} from "./register-map.js";
 
 /** What a register file works with. */
 export interface RegisterFileOptions {
@@ -17,6 +26,7 @@ export interface RegisterFileOptions {
   readonly notifications: Notifications;
   readonly commandQueue: CommandQueue;
   readonly eventQueue: EventQueue;
+  readonly pageRequestQueue: PageRequestQueue;
   /** SMMU_CR0.SMMUEN changed. When it is cleared, stalled transactions are to be aborted. */
   readonly onTranslation?: (enabled: boolean) => void;
 }
@@ -32,18 +42,6 @@ export interface StreamTable {
   readonly split: number;
 }
 
-/** How a register that is more than storage behaves. */
-interface Behaviour {
-  /** What the register holds; default: what is stored. */
-  readonly read?: () => bigint;
-  /** Software wrote it; default: it is stored. */
-  readonly write?: (value: bigint) => void;
-  /** Takes over a value without anything that follows from it; default: it is stored. */
-  readonly restore?: (value: bigint) => void;
-}
-
-const DWORD = 0xffff_ffffn;
-
 /** SMMU_STRTAB_BASE.ADDR; fields of SMMU_STRTAB_BASE_CFG (sections 6.3.24 and 6.3.25). */
 const STRTAB_ADDRESS = 0x00ff_ffff_ffff_ffc0n;
 const STRTAB_LOG2SIZE = 0x3fn;
@@ -58,21 +56,13 @@ const INDEX = 0xf_ffffn;
 /** SMMU_CR0.VMW, section 6.3.9. */
 const VMW_SHIFT = 6n;
 
-/** All registers of one unit. A 64-bit access is two of 32 bits, the lower one first. */
-export class RegisterFile {
-  /** Every register, also those that this unit lacks. */
-  readonly registers: readonly RegisterDescription[];
-  private readonly byDword = new Map<number, RegisterDescription>();
-  private readonly stored = new Map<string, bigint>();
-  private readonly behaviours: ReadonlyMap<string, Behaviour>;
+/** All registers of one unit. */
+export class RegisterFile extends RegisterSpace<RegisterDescription> {
+  protected readonly bytes = REGISTER_BYTES;
+  private readonly behaviours: ReadonlyMap<string, RegisterBehaviour>;
 
   constructor(private readonly options: RegisterFileOptions) {
-    this.registers = describeRegisters(options.identification);
-    for (const register of this.registers) {
-      this.stored.set(register.name, register.present ? register.reset : 0n);
-      if (!register.present) continue;
-      for (let byte = 0; byte < register.width / 8; byte += 4) this.byDword.set(register.offset + byte, register);
-    }
+    super(describeRegisters(options.identification), IDENTIFICATION_REGISTERS);
     this.behaviours = new Map(Object.entries(this.makeBehaviours()));
   }
 
@@ -119,40 +109,6 @@ export class RegisterFile {
     };
   }
 
-  /** Reads 32 bits; reserved places read as zero. Throws `misaligned`, or `invalid` outside the registers. */
-  read32(offset: number): number {
-    checkOffset("read", offset, 4);
-    return Number(this.readDword(offset));
-  }
-
-  /** Reads 64 bits. Throws as `read32` does. */
-  read64(offset: number): bigint {
-    checkOffset("read", offset, 8);
-    return this.readDword(offset) | (this.readDword(offset + 4) << 32n);
-  }
-
-  /**
-   * Writes 32 bits, with everything that follows from it; reserved places and guarded bits ignore it. Throws `misaligned`,
-   * or `invalid` outside the registers or for a value that is none.
-   */
-  write32(offset: number, value: number): void {
-    checkOffset("write", offset, 4);
-    if (!Number.isInteger(value) || value < 0 || value > 0xffff_ffff) {
-      throw new IommuError("invalid", `write ${value} to a register`, BigInt(offset), "not a 32-bit value");
-    }
-    this.writeDword(offset, BigInt(value));
-  }
-
-  /** Writes 64 bits. Throws as `write32` does. */
-  write64(offset: number, value: bigint): void {
-    checkOffset("write", offset, 8);
-    if (BigInt.asUintN(64, value) !== value) {
-      throw new IommuError("invalid", `write ${value} to a register`, BigInt(offset), "not a 64-bit value");
-    }
-    this.writeDword(offset, value & DWORD);
-    this.writeDword(offset + 4, value >> 32n);
-  }
-
   /**
    * Takes over registers as read from a unit, by the names of `registers`; the others stay as they are. Nothing is
    * invalidated, processed, recorded or sent, and no callback is called. Throws `invalid` for a name that no unit has, for a
@@ -160,16 +116,17 @@ export class RegisterFile {
    * lacks are ignored, and those of CR0ACK and IRQ_CTRLACK, which mirror others.
    */
   restore(values: ReadonlyMap<string, bigint>): void {
-    const checked = [...values].map(([name, value]) => [this.checkRestored(name, value), value] as const);
-    for (const [{ name, present }, value] of checked) {
-      if (!present) continue;
-      const behaviour = this.behaviours.get(name);
-      if (behaviour?.restore) behaviour.restore(value);
-      else this.stored.set(name, value);
-    }
-    const { commandQueue, eventQueue } = this.options;
+    this.restoreRegisters(values);
+    const { commandQueue, eventQueue, pageRequestQueue } = this.options;
     commandQueue.restore({ ...this.commandQueueControl, e2h: this.e2h });
     eventQueue.restore({ enabled: this.isSet("CR0", CR0.EVENTQEN) });
+    pageRequestQueue.restore({ enabled: this.pageRequestsEnabled });
+    pageRequestQueue.lastOnly = this.isSet("PRIQ_IRQ_CFG2", PRIQ_LO);
+  }
+
+  /** The effective value of SMMU_CR0.PRIQEN (section 6.3.9.5). */
+  private get pageRequestsEnabled(): boolean {
+    return this.translationEnabled && this.isSet("CR0", CR0.PRIQEN);
   }
 
   private get commandQueueControl() {
@@ -181,10 +138,10 @@ export class RegisterFile {
     };
   }
 
-  private makeBehaviours(): Readonly<Record<string, Behaviour>> {
-    const { notifications, commandQueue, eventQueue } = this.options;
+  private makeBehaviours(): Readonly<Record<string, RegisterBehaviour>> {
+    const { notifications, commandQueue, eventQueue, pageRequestQueue } = this.options;
     const ignore = () => {};
-    const behaviours: Record<string, Behaviour> = {
+    const behaviours: Record<string, RegisterBehaviour> = {
       CR0: { write: (value) => this.control(value) },
       CR0ACK: { read: () => this.storedValue("CR0"), restore: ignore },
       CR2: {
@@ -237,20 +194,13 @@ export class RegisterFile {
             error: Number((value >> CMDQ_CONS_ERR[0]) & CMDQ_CONS_ERR[1]),
           }),
       },
-      EVENTQ_BASE: {
-        read: () => eventQueue.registers.base,
-        write: (value) => eventQueue.writeBase(value),
-        restore: (base) => eventQueue.restore({ base }),
-      },
-      EVENTQ_PROD: {
-        read: () => BigInt(eventQueue.registers.prod),
-        write: (value) => eventQueue.writeProducer(Number(value)),
-        restore: (value) => eventQueue.restore({ prod: Number(value) }),
-      },
-      EVENTQ_CONS: {
-        read: () => BigInt(eventQueue.registers.cons),
-        write: (value) => eventQueue.writeConsumer(Number(value)),
-        restore: (value) => eventQueue.restore({ cons: Number(value) }),
+      ...outputQueue("EVENTQ", eventQueue),
+      ...outputQueue("PRIQ", pageRequestQueue),
+      PRIQ_IRQ_CFG2: {
+        write: (value) => {
+          this.stored.set("PRIQ_IRQ_CFG2", value);
+          pageRequestQueue.lastOnly = (value & PRIQ_LO) !== 0n;
+        },
       },
     };
     for (const source of Object.keys(IRQ_CTRL) as (keyof typeof IRQ_CTRL)[]) {
@@ -273,9 +223,10 @@ export class RegisterFile {
 
   /** SMMU_CR0. Commands are processed last: what they do depends on the rest. */
   private control(value: bigint): void {
-    const { commandQueue, eventQueue, onTranslation } = this.options;
+    const { commandQueue, eventQueue, pageRequestQueue, onTranslation } = this.options;
     const changed = this.storedValue("CR0") ^ value;
     this.stored.set("CR0", value);
+    pageRequestQueue.setEnabled(this.pageRequestsEnabled);
     if ((changed & CR0.SMMUEN) !== 0n) {
       if (!this.translationEnabled) eventQueue.discardPending(() => true);
       onTranslation?.(this.translationEnabled);
@@ -292,76 +243,47 @@ export class RegisterFile {
     commandQueue.run();
   }
 
-  private isSet(name: string, bit: bigint): boolean {
-    return (this.storedValue(name) & bit) !== 0n;
+  protected behaviour(name: string): RegisterBehaviour | undefined {
+    return this.behaviours.get(name);
   }
 
-  private readDword(offset: number): bigint {
-    const register = this.byDword.get(offset);
-    if (!register) return 0n;
-    return (this.contents(register) >> BigInt(8 * (offset - register.offset))) & DWORD;
-  }
-
-  private writeDword(offset: number, value: bigint): void {
-    const register = this.byDword.get(offset);
-    if (!register) return;
-    const shift = BigInt(8 * (offset - register.offset));
-    const writable = this.writable(register) & (DWORD << shift);
-    if (writable === 0n) return;
-    const next = (this.contents(register) & ~writable) | ((value << shift) & writable);
-    const behaviour = this.behaviours.get(register.name);
-    if (behaviour?.write) behaviour.write(next);
-    else this.stored.set(register.name, next);
-  }
-
-  /** The bits that software can write now. */
-  private writable({ readWrite, guards }: RegisterDescription): bigint {
-    return guards.reduce((writable, { mask, register, enables }) => {
+  protected masks({ readWrite, guards }: RegisterDescription) {
+    const writable = guards.reduce((bits, { mask, register, enables }) => {
       const enabled = register === "CR0" ? this.storedValue("CR0") : BigInt(this.options.notifications.enabled);
-      return (enabled & enables) === 0n ? writable : writable & ~mask;
+      return (enabled & enables) === 0n ? bits : bits & ~mask;
     }, readWrite);
+    return { hidden: 0n, writable, ones: 0n };
   }
+}
 
-  private contents({ name }: RegisterDescription): bigint {
-    return this.behaviours.get(name)?.read?.() ?? this.storedValue(name);
-  }
-
-  private storedValue(name: string): bigint {
-    return this.stored.get(name) ?? 0n;
-  }
-
-  private checkRestored(name: string, value: bigint): RegisterDescription {
-    const register = this.registers.find((candidate) => candidate.name === name);
-    const operation = `restore ${name} = ${hex(value)}`;
-    if (!register) throw new IommuError("invalid", operation, undefined, "no such register");
-    const at = BigInt(register.offset);
-    if (BigInt.asUintN(register.width, value) !== value) {
-      throw new IommuError("invalid", operation, at, `it has ${register.width} bits`);
-    }
-    if ((IDENTIFICATION_REGISTERS as readonly string[]).includes(name) && value !== register.reset) {
-      throw new IommuError("invalid", operation, at, `this unit has ${hex(register.reset)}`);
-    }
-    return register;
-  }
+function outputQueue(prefix: "EVENTQ" | "PRIQ", queue: OutputQueue): Readonly<Record<string, RegisterBehaviour>> {
+  return {
+    [`${prefix}_BASE`]: {
+      read: () => queue.registers.base,
+      write: (value) => queue.writeBase(value),
+      restore: (base) => queue.restore({ base }),
+    },
+    [`${prefix}_PROD`]: {
+      read: () => BigInt(queue.registers.prod),
+      write: (value) => queue.writeProducer(Number(value)),
+      restore: (value) => queue.restore({ prod: Number(value) }),
+    },
+    [`${prefix}_CONS`]: {
+      read: () => BigInt(queue.registers.cons),
+      write: (value) => queue.writeConsumer(Number(value)),
+      restore: (value) => queue.restore({ cons: Number(value) }),
+    },
+  };
 }
 
 /** A register that another object holds, and whose restoring is its writing. */
-function storage(read: () => bigint, write: (value: bigint) => void): Behaviour {
+function storage(read: () => bigint, write: (value: bigint) => void): RegisterBehaviour {
   return { read, write, restore: write };
 }
 
-function number(read: () => number, write: (value: number) => void): Behaviour {
+function number(read: () => number, write: (value: number) => void): RegisterBehaviour {
   return storage(
     () => BigInt(read()),
     (value) => write(Number(value)),
   );
-}
-
-function checkOffset(access: string, offset: number, size: number): void {
-  const operation = `${access} ${8 * size} bits of a register`;
-  if (!Number.isInteger(offset) || offset < 0 || offset + size > REGISTER_BYTES) {
-    const explanation = `the registers take ${hex(BigInt(REGISTER_BYTES))} bytes`;
-    throw new IommuError("invalid", `${operation} at offset ${offset}`, undefined, explanation);
-  }
-  if (offset % size !== 0) throw new IommuError("misaligned", operation, BigInt(offset), "not naturally aligned");
 }

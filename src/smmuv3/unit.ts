@@ -1,24 +1,34 @@
 /** An Arm SMMUv3: Arm SMMU Architecture Specification version 3 (IHI 0070 G.b). Non-secure streams only. */
 import * as layout from "../../assembly/layout.js";
-import { type PhysicalAddress, physicalAddress } from "../engine/addresses.js";
+import { type Iova, type PhysicalAddress, physicalAddress } from "../engine/addresses.js";
 import type { Engine } from "../engine/engine.js";
 import { IommuError } from "../engine/errors.js";
-import { type Access, decodeWalkStatus } from "../engine/page-table.js";
+import type { Access } from "../engine/page-table.js";
 import { UnitMemory } from "../unit/memory.js";
-import type { DmaRequest, StructureRead } from "../unit/request.js";
+import { type DmaRequest, NOTHING_PERMITTED, SMALLEST_TRANSLATION_UNIT, type StructureRead } from "../unit/request.js";
+import { SingleRequest, type Traced } from "../unit/single-request.js";
+import { ResolvedSources } from "../unit/sources.js";
 import {
   accessAt,
   type EntryRead,
-  type RegimeHandle,
+  type Regime,
   type Stage,
   Translation,
   type TranslationHandler,
   type UnitCounters,
   UnitBatch,
 } from "../unit/translation.js";
+import {
+  atsMode,
+  badTranslationRequest,
+  type SmmuCompletion,
+  type TranslationRequest,
+  translationForbidden,
+} from "./ats.js";
 import { CommandQueue } from "./command-queue.js";
 import { EventQueue } from "./event-queue.js";
-import { EVENT, type EventRecord, eventName, type FaultClass } from "./events.js";
+import type { StreamTableEntry } from "./entries.js";
+import { EVENT, type EventRecord, eventName } from "./events.js";
 import { type Identification, type IdentificationOptions, makeIdentification } from "./identification.js";
 import type {
   AtcInvalidation,
@@ -32,12 +42,25 @@ import {
   type Configuration,
   type ConfigurationFault,
   type ConfigurationSource,
+  isFault,
   type Located,
-  lookUp,
+  lookUpContext,
+  lookUpEntry,
 } from "./lookup.js";
 import { type InterruptSink, Notifications } from "./notifications.js";
 import { makeRegime, OWNER_ASID, OWNER_STAGE1, OWNER_STAGE2, OWNER_VMID, stage2Table, tlbOwner } from "./regime.js";
+import { type PageRequest, PageRequestQueue } from "./page-request-queue.js";
 import { RegisterFile } from "./registers.js";
+import { StalledTransactions } from "./stalls.js";
+import {
+  configurationFault,
+  type Incoming,
+  intermediateAddress,
+  type ResolvedStream,
+  type TranslationFault,
+  walkEvent,
+  walkFault,
+} from "./walk-events.js";
 
 /** Options of a unit: what it has, the size of its TLB, and what it is connected to. */
 export interface SmmuUnitOptions extends IdentificationOptions {
@@ -56,11 +79,16 @@ export interface SmmuUnitOptions extends IdentificationOptions {
 /** A transaction that did not reach memory. */
 export interface SmmuFault {
   readonly ok: false;
-  /** Event number; null: aborted without an event. */
+  /** Event number; null: ended without an event. */
   readonly code: number | null;
   readonly name: string;
   /** The event, when there is one to be recorded. */
   readonly event: EventRecord | null;
+  /**
+   * What the requester gets. RAZ/WI: reads return zero, writes are ignored (section 5.5). Unsupported Request and Completer
+   * Abort answer translation requests. Null: nothing yet, the transaction is stalled.
+   */
+  readonly completion: "abort" | "RAZ/WI" | "UR" | "CA" | null;
   readonly stalled: boolean;
 }
 
@@ -71,40 +99,18 @@ export interface SmmuTranslation {
   readonly pageSize: bigint | null;
 }
 
-interface Resolved {
-  readonly configuration: Configuration;
-  readonly sid: number;
-  readonly ssid: number | null;
-  readonly handle: RegimeHandle;
-}
-
 /** Flag of a batch's `code`: no event was recorded. With code 0: an abort that has no event at all. */
 export const UNRECORDED = 1 << 16;
 
-const SILENT: SmmuFault = { ok: false, code: null, name: "abort", event: null, stalled: false };
-
-/** Events by what a walk found (section 7.3.22). */
-const EVENTS: Readonly<Record<number, number>> = {
-  [layout.WALK_INPUT_RANGE]: EVENT.F_TRANSLATION,
-  [layout.WALK_ROOT_ACCESS]: EVENT.F_WALK_EABT,
-  [layout.WALK_TABLE_ACCESS]: EVENT.F_WALK_EABT,
-  [layout.WALK_NOT_PRESENT]: EVENT.F_TRANSLATION,
-  [layout.WALK_RESERVED]: EVENT.F_TRANSLATION,
-  [layout.WALK_OUTPUT_RANGE]: EVENT.F_ADDR_SIZE,
-  [layout.WALK_ACCESS_FLAG]: EVENT.F_ACCESS,
-  [layout.WALK_NO_READ]: EVENT.F_PERMISSION,
-  [layout.WALK_NO_WRITE]: EVENT.F_PERMISSION,
-  [layout.WALK_NO_USER]: EVENT.F_PERMISSION,
-  [layout.WALK_NO_EXECUTE]: EVENT.F_PERMISSION,
-  [layout.WALK_UPDATE_DENIED]: EVENT.F_PERMISSION,
-  [layout.WALK_UPDATE_FAILED]: EVENT.F_WALK_EABT,
-  [layout.UNIT_BEYOND]: EVENT.F_ADDR_SIZE,
-};
+/** The SubstreamID under which what translated transactions go through is kept: no transaction has it. */
+const TRANSLATED = 2 ** 20;
 
 /** A descriptor read, by the architecture's names: levels count downwards, the last is 3. */
 function describe({ level, address, entry }: EntryRead, stage: "S1" | "S2"): StructureRead {
   return { structure: `${stage}-L${4 - level}`, address, words: entry === null ? null : [entry] };
 }
+
+const NO_ACCESS = { write: false, privileged: false, execute: false } as const;
 
 /** SSIDs have at most 20 bits. */
 const SSIDS = 2 ** 20;
@@ -117,33 +123,42 @@ export class SmmuUnit {
   readonly identification: Identification;
   readonly notifications: Notifications;
   readonly events: EventQueue;
+  readonly pageRequests: PageRequestQueue;
   readonly commands: CommandQueue;
   readonly registers: RegisterFile;
+  readonly stalls: StalledTransactions;
   readonly #engine: Engine;
   readonly #translation: Translation;
-  readonly #capacity: number;
-  readonly #resolved = new Map<number, Resolved>();
-  readonly #one: UnitBatch;
+  readonly #resolved: ResolvedSources<ResolvedStream>;
+  readonly #one: SingleRequest;
   readonly #source: ConfigurationSource;
   readonly #handler: TranslationHandler;
-  #reads: StructureRead[] | null = null;
   #access: Access | "each" = {};
+  /** The translation request being made. */
+  #asked: TranslationRequest | null = null;
+  #denied: "denied" | "nothing" | null = null;
   #fault: SmmuFault | null = null;
-  #stag = 0;
 
   /** Throws `invalid` for impossible identification registers or cache sizes, `memory-exhausted`. */
   constructor(engine: Engine, options: SmmuUnitOptions = {}) {
     const { onInterrupt, onAtcInvalidation, onPageGroupResponse, onResume, deviceResponds } = options;
     this.#engine = engine;
-    this.#capacity = options.configurationCacheEntries ?? 256;
     this.identification = makeIdentification(options);
     const { identification } = this;
     this.#translation = new Translation(engine, options.iotlbEntries ?? 64);
-    this.#one = new UnitBatch(engine, 1);
+    this.#resolved = new ResolvedSources(this.#translation, options.configurationCacheEntries ?? 256);
     const memory = new UnitMemory(engine);
     this.notifications = new Notifications({ identification, memory, ...(onInterrupt ? { onInterrupt } : {}) });
     const { notifications } = this;
     this.events = new EventQueue({ identification, memory, notifications });
+    this.pageRequests = new PageRequestQueue({
+      identification,
+      memory,
+      notifications,
+      onOverflow: (request) => this.#overflowResponse(request),
+      ...(onPageGroupResponse ? { onResponse: onPageGroupResponse } : {}),
+    });
+    this.stalls = new StalledTransactions(identification.idr5.STALL_MAX, this.events, onResume);
     const target: InvalidationTarget = {
       invalidateConfiguration: (request) => this.#invalidateConfiguration(request),
       invalidateTlb: (request) => this.#invalidateTlb(request),
@@ -156,13 +171,18 @@ export class SmmuUnit {
       target,
       ...(deviceResponds ? { responds: deviceResponds } : {}),
       ...(onPageGroupResponse ? { onPageGroupResponse } : {}),
-      ...(onResume ? { onResume } : {}),
+      onResume: (request) => this.stalls.resume(request),
+      onStallTermination: (sid) => this.stalls.abort(sid),
     });
     this.registers = new RegisterFile({
       identification,
       notifications,
       commandQueue: this.commands,
       eventQueue: this.events,
+      pageRequestQueue: this.pageRequests,
+      onTranslation: (enabled) => {
+        if (!enabled) this.stalls.abort(null);
+      },
     });
     const { registers } = this;
     this.#source = {
@@ -175,7 +195,7 @@ export class SmmuUnit {
       },
       read: (structure, address, count) => {
         const words = memory.readWords(address, count);
-        this.#reads?.push({ structure, address, words });
+        this.#one.note({ structure, address, words });
         return words;
       },
       locate: (entry, ipa) => {
@@ -188,6 +208,7 @@ export class SmmuUnit {
       intercepted: () => {},
       faulted: (batch, index, sid, ssid) => this.#walkFaulted(batch, index, sid, ssid),
     };
+    this.#one = new SingleRequest(this.#translation, this.#handler, (read, request) => this.#describe(read, request));
   }
 
   /** Reads a register of pages 0 and 1, 32 bits. Throws `misaligned`, `invalid` outside the register space. */
@@ -208,36 +229,68 @@ export class SmmuUnit {
     this.registers.write64(offset, value);
   }
 
-  /** One untranslated transaction; the PASID of the request is its SubstreamID. */
+  /**
+   * One untranslated (default) or translated transaction; the PASID of the request is its SubstreamID. For translation
+   * requests (ATS) there is `requestTranslation`.
+   */
   translate(request: DmaRequest): SmmuTranslation | SmmuFault {
-    const { sid, iova, pasid, type = "untranslated" } = request;
-    if (type !== "untranslated") throw new IommuError("invalid", `${type} request`, iova, "ATS is not emulated");
-    if (!Number.isInteger(sid) || sid < 0 || sid > 0xffff_ffff) {
-      throw new IommuError("invalid", `transaction of stream ${sid}`, iova, "a StreamID has 32 bits");
+    const { iova, access = "read", privileged = false, execute = false, type = "untranslated" } = request;
+    if (type === "translation") {
+      throw new IommuError("invalid", "translate a translation request", iova, "use requestTranslation");
     }
-    if (pasid !== undefined && (!Number.isInteger(pasid) || pasid < 0 || pasid >= SSIDS)) {
-      throw new IommuError("invalid", `transaction of substream ${pasid}`, iova, "a SubstreamID has 20 bits");
-    }
-    const disabled = this.#whileDisabled(iova);
-    if (disabled) return disabled;
-    const batch = this.#one;
-    batch.iova[0] = iova;
-    batch.source[0] = sid;
-    batch.pasid[0] = pasid ?? layout.NO_PASID;
-    const { access = "read", privileged = false, execute = false } = request;
-    this.#access = {
+    this.#check(request);
+    const kind: Access = {
       read: access === "read" || access === "atomic" || access === "zero-length-read",
       write: access === "write" || access === "atomic",
       privileged,
       execute,
     };
-    this.#fault = null;
-    const run = (): void => this.#translation.translate(batch, 1, this.#access, pasid !== undefined, this.#handler);
-    if (!this.#reads) run();
-    else for (const read of this.#translation.logReads(run)) this.#reads.push(this.#describe(read, request));
-    if (this.#fault) return this.#fault;
-    const { pageSize } = decodeWalkStatus(batch.status[0]);
-    return { ok: true, physical: physicalAddress(batch.physical[0]), pageSize: pageSize === 0n ? null : pageSize };
+    if (type === "translated") return this.#translated(request, kind);
+    return this.#whileDisabled(iova) ?? this.#translate(request, kind);
+  }
+
+  /**
+   * A translation request (ATS, section 3.9.1.2). `noWrite`, NW: the device does not ask for write permission. What is not
+   * mapped, or not permitted, completes successfully without the permission.
+   */
+  requestTranslation(request: Omit<DmaRequest, "access" | "type">, noWrite = false): SmmuCompletion | SmmuFault {
+    this.#check({ ...request, type: "translation" });
+    const { sid, iova, pasid } = request;
+    // Without a PASID a request is one for data, unprivileged.
+    const inPasid = pasid === undefined ? { privileged: false, execute: false } : {};
+    const asked = { ...request, ...inPasid, noWrite };
+    if (!this.registers.translationEnabled) return this.#end("UR", badTranslationRequest(asked));
+    const known = this.#resolved.get(sid, pasid ?? null);
+    const refused = known ? this.#refuse(asked, known.configuration.entry) : null;
+    if (refused) {
+      this.#translation.countRequest();
+      return refused;
+    }
+    if (known) this.#forgetPage(iova);
+    const { privileged = false, execute = false } = asked;
+    const granted = { write: false, read: false, execute: false };
+    let reached: Pick<SmmuCompletion, "physical" | "size"> | null = null;
+    let steps = 0;
+    for (const right of ["write", "read", "execute"] as const) {
+      if (right === "write" ? noWrite : right === "execute" && !(execute && granted.read)) continue;
+      const make = () => this.#permits(asked, { read: false, privileged, [right]: true });
+      const answer = steps++ === 0 ? make() : this.#translation.uncounted(make);
+      if (typeof answer === "object") return answer;
+      if (answer === "nothing") return { ...NOTHING_PERMITTED, execute: false };
+      if (answer === "denied") continue;
+      granted[right] = true;
+      reached ??= this.#reached(asked);
+    }
+    return { ...NOTHING_PERMITTED, ...granted, ...reached };
+  }
+
+  /** A Page Request message (PRI): queued, answered by the SMMU itself, or discarded. */
+  pageRequest(request: PageRequest): "queued" | "responded" | "discarded" {
+    this.#check({ ...request, iova: request.address as Iova });
+    if (this.identification.idr0.PRI === 0) {
+      throw new IommuError("invalid", "page request", request.address, "this SMMU has no PRI");
+    }
+    return this.pageRequests.accept(request);
   }
 
   createBatch(capacity: number): UnitBatch {
@@ -263,19 +316,13 @@ export class SmmuUnit {
   }
 
   /** Runs one transaction and returns with its result every entry that was read on the way, in order. */
-  trace<T>(work: () => T): { readonly result: T; readonly reads: readonly StructureRead[] } {
-    const reads: StructureRead[] = [];
-    this.#reads = reads;
-    try {
-      return { result: work(), reads };
-    } finally {
-      this.#reads = null;
-    }
+  trace<T>(work: () => T): Traced<T> {
+    return this.#one.trace(work);
   }
 
   /** Empties every cache. Registers and events stay. */
   invalidateCaches(): void {
-    this.#forgetWhere(() => true);
+    this.#resolved.forgetWhere(() => true);
     this.#translation.invalidate(0n, 0n);
   }
 
@@ -285,7 +332,7 @@ export class SmmuUnit {
 
   /** Gives the unit's memory back; it must not be used any more. */
   release(): void {
-    this.#forgetWhere(() => true);
+    this.#resolved.forgetWhere(() => true);
     this.#translation.release();
     this.#one.release();
   }
@@ -293,156 +340,193 @@ export class SmmuUnit {
   /** What GBPA makes of a transaction while the SMMU is disabled (section 3.11); null when it is enabled. */
   #whileDisabled(iova: bigint): SmmuTranslation | SmmuFault | null {
     if (this.registers.translationEnabled) return null;
-    if (this.registers.bypassAborts || iova >> BigInt(this.identification.oasBits) !== 0n) return SILENT;
+    return this.registers.bypassAborts ? this.#end("abort", null) : this.#pass(iova);
+  }
+
+  /** An address that passes as it is; none that no memory can have. */
+  #pass(iova: bigint): SmmuTranslation | SmmuFault {
+    if (iova >> BigInt(this.identification.oasBits) !== 0n) return this.#end("abort", null);
     return { ok: true, physical: physicalAddress(iova), pageSize: null };
+  }
+
+  #check({ sid, iova, pasid, type = "untranslated" }: DmaRequest): void {
+    if (type !== "untranslated" && this.identification.idr0.ATS === 0) {
+      throw new IommuError("invalid", `${type} request`, iova, "this SMMU has no ATS");
+    }
+    if (!Number.isInteger(sid) || sid < 0 || sid > 0xffff_ffff) {
+      throw new IommuError("invalid", `transaction of stream ${sid}`, iova, "a StreamID has 32 bits");
+    }
+    if (pasid !== undefined && (!Number.isInteger(pasid) || pasid < 0 || pasid >= SSIDS)) {
+      throw new IommuError("invalid", `transaction of substream ${pasid}`, iova, "a SubstreamID has 20 bits");
+    }
+  }
+
+  #translate(request: DmaRequest, access: Access): SmmuTranslation | SmmuFault {
+    this.#access = access;
+    this.#fault = null;
+    this.#one.translate(request, access);
+    if (this.#fault) return this.#fault;
+    const { physical, pageSize } = this.#one;
+    return { ok: true, physical, pageSize };
+  }
+
+  // ---- ATS (section 3.9.1) ----
+
+  /** A translated transaction: without a PASID, whatever it carried. */
+  #translated({ sid, iova }: DmaRequest, { read = false, write = false }: Access): SmmuTranslation | SmmuFault {
+    if (!this.registers.translationEnabled) return this.#end("abort", translationForbidden(sid, iova, !write));
+    if (!this.registers.atsChecked) return this.#pass(iova);
+    return this.#translate({ sid, iova, pasid: TRANSLATED }, { read, write });
+  }
+
+  /** The answer to a translation request for a stream that has no ATS; null when it has. */
+  #refuse(asked: TranslationRequest, entry: StreamTableEntry): SmmuFault | null {
+    if (entry.aborts) return this.#end("UR", null);
+    if (atsMode(entry, this.registers.atsChecked) !== "disabled") return null;
+    return this.#end("UR", badTranslationRequest(asked));
+  }
+
+  /** Whether a page permits an access; "nothing": it permits none at all. */
+  #permits(asked: TranslationRequest, access: Access): "permitted" | "denied" | "nothing" | SmmuFault {
+    this.#asked = asked;
+    this.#denied = null;
+    const result = this.#translate(asked, access);
+    this.#asked = null;
+    if (result.ok) return "permitted";
+    return this.#denied ?? result;
+  }
+
+  /** What the device is to use, as the last step of a translation request found it. */
+  #reached({ sid, pasid, iova }: TranslationRequest): Pick<SmmuCompletion, "physical" | "size"> {
+    const resolved = this.#resolved.require(sid, pasid ?? null);
+    const split = atsMode(resolved.configuration.entry, this.registers.atsChecked) === "split-stage";
+    const physical = split ? physicalAddress(intermediateAddress(this.#engine, resolved, iova)) : this.#one.physical;
+    return { physical, size: this.#one.pageSize ?? SMALLEST_TRANSLATION_UNIT };
+  }
+
+  /** Makes the next translation of an address a walk: a TLB entry does not tell the IPA that split-stage ATS answers. */
+  #forgetPage(iova: bigint): void {
+    this.#translation.invalidate(0n, 0n, iova, iova);
+  }
+
+  /** Section 8.1, where the response to a request with a PASID depends on the STE. */
+  #overflowResponse({ sid, ...request }: PageRequest): Pick<PageGroupResponse, "ssid" | "response"> {
+    const ssid = request.pasid ?? null;
+    if (this.identification.idr3.PPS === 1) return { ssid, response: "success" };
+    const entry = lookUpEntry(this.#source, sid);
+    if (isFault(entry)) {
+      const { event } = configurationFault(entry, { ...NO_ACCESS, sid, ssid: null, iova: 0n });
+      this.#end("abort", entry.recorded && this.registers.recordsAtsConfigurationErrors ? event : null);
+      return { ssid: null, response: "failure" };
+    }
+    return { ssid: entry.pasidOnAutomaticResponse ? ssid : null, response: "success" };
   }
 
   // ---- Configuration ----
 
   #resolveIn(batch: UnitBatch, index: number, sid: number, ssid: number | null): boolean {
-    const found = lookUp(this.#source, { sid, ssid });
-    if ("event" in found) {
-      this.#answer(batch, index, this.#configurationFault(found, batch, index, sid, ssid));
-      return false;
-    }
-    if (found.entry.aborts) {
-      this.#answer(batch, index, SILENT);
-      return false;
-    }
-    if (this.#resolved.size >= this.#capacity) {
-      for (const oldest of this.#resolved.values()) {
-        this.#forgetWhere((resolved) => resolved === oldest);
-        break;
-      }
-    }
-    const handle = this.#translation.setRegime(sid, ssid, makeRegime(found, this.identification));
-    this.#resolved.set(this.#key(sid, ssid), { configuration: found, sid, ssid, handle });
+    const entry = lookUpEntry(this.#source, sid);
+    if (isFault(entry)) return this.#misconfigured(batch, index, sid, ssid, entry);
+    const refused = this.#refuseIn(batch, index, sid, ssid, entry);
+    if (refused) return this.#answer(batch, index, refused);
+    const found = ssid === TRANSLATED ? { entry, context: null } : lookUpContext(this.#source, entry, ssid);
+    if (isFault(found)) return this.#misconfigured(batch, index, sid, ssid, found);
+    const handle = this.#translation.setRegime(sid, ssid, this.#regimeOf(found, ssid));
+    this.#resolved.add({ configuration: found, sid, pasid: ssid, handle });
+    if (this.#asked) this.#forgetPage(batch.iova[index]);
     return true;
   }
 
-  #key(sid: number, ssid: number | null): number {
-    return sid * (SSIDS * 2) + (ssid === null ? 0 : ssid + 1);
+  /** What an STE alone ends. */
+  #refuseIn(
+    batch: UnitBatch,
+    index: number,
+    sid: number,
+    ssid: number | null,
+    entry: StreamTableEntry,
+  ): SmmuFault | null {
+    if (this.#asked) return this.#refuse(this.#asked, entry);
+    if (entry.aborts) return this.#end("abort", null);
+    if (ssid !== TRANSLATED || atsMode(entry, this.registers.atsChecked) !== "disabled") return null;
+    const { iova, write } = this.#incoming(batch, index, sid, null);
+    return this.#end("abort", translationForbidden(sid, iova, !write));
   }
 
-  #forgetWhere(condition: (resolved: Resolved) => boolean): void {
-    for (const [key, resolved] of [...this.#resolved]) {
-      if (!condition(resolved)) continue;
-      this.#resolved.delete(key);
-      this.#translation.forgetRegime(resolved.sid, resolved.ssid, resolved.handle);
-    }
+  /** A translated transaction goes through stage 2 under split-stage ATS, and otherwise through nothing. */
+  #regimeOf(configuration: Configuration, ssid: number | null): Regime {
+    const { entry } = configuration;
+    const split = atsMode(entry, this.registers.atsChecked) === "split-stage";
+    if (ssid !== TRANSLATED || split) return makeRegime(configuration, this.identification);
+    return makeRegime({ entry: { ...entry, stage2: null }, context: null }, this.identification);
   }
 
   /** The second stage's answer for the address of a context descriptor. */
   #locate(stage: Stage, ipa: bigint): Located {
     const { status, physical } = this.#translation.walkStage(stage, ipa);
-    if (this.#reads) this.#reads.push(...this.#translation.takeReads().map((read) => describe(read, "S2")));
-    const outcome = status & layout.WALK_OUTCOME_MASK;
-    if (outcome === layout.WALK_OK) return { physical };
-    const event = EVENTS[outcome];
+    this.#one.noteEntries((read) => describe(read, "S2"));
+    if ((status & layout.WALK_OUTCOME_MASK) === layout.WALK_OK) return { physical };
+    const event = walkEvent(status);
     return event === EVENT.F_WALK_EABT ? { event, fetchAddress: physical } : { event };
   }
 
   // ---- Faults ----
 
-  #transactionOf(batch: UnitBatch, index: number): Pick<EventRecord, "rnw" | "pnu" | "ind"> & { iova: bigint } {
+  #incoming(batch: UnitBatch, index: number, sid: number, ssid: number | null): Incoming {
     const { write, privileged, execute } = accessAt(batch, index, this.#access);
-    return { rnw: !write, pnu: privileged, ind: execute, iova: batch.iova[index] };
+    const iova = batch.iova[index];
+    return { sid, ssid: ssid === TRANSLATED ? null : ssid, iova, write, privileged, execute };
   }
 
-  #configurationFault(
-    { event, recorded, fetchAddress, stage2 }: ConfigurationFault,
-    batch: UnitBatch,
-    index: number,
-    sid: number,
-    ssid: number | null,
-  ): SmmuFault {
-    const substream = ssid === null ? {} : { ssid };
-    const fetch = fetchAddress === undefined ? {} : { fetchAddr: fetchAddress };
-    if (!stage2) return this.#report({ code: event, sid, ...substream, ...fetch }, recorded);
-    const { iova, ...transaction } = this.#transactionOf(batch, index);
-    return this.#report(
-      {
-        code: event,
-        sid,
-        ...substream,
-        ...transaction,
-        // What failed is the fetch, a read.
-        rnw: true,
-        s2: true,
-        class: "CD",
-        inputAddr: iova,
-        ...(event === EVENT.F_WALK_EABT ? fetch : { ipa: stage2.ipa }),
-      },
-      recorded,
-    );
+  #misconfigured(batch: UnitBatch, index: number, sid: number, ssid: number | null, found: ConfigurationFault): false {
+    const fault = configurationFault(found, this.#incoming(batch, index, sid, ssid));
+    const ofDevice = this.registers.recordsAtsConfigurationErrors;
+    if (this.#asked) return this.#answer(batch, index, this.#unanswered(fault));
+    if (ssid !== TRANSLATED) return this.#answer(batch, index, this.#report(fault));
+    return this.#answer(batch, index, this.#end("abort", ofDevice ? fault.event : null, fault.event.code));
   }
 
   #walkFaulted(batch: UnitBatch, index: number, sid: number, ssid: number | null): void {
-    const resolved = this.#resolved.get(this.#key(sid, ssid));
-    if (!resolved) throw new Error(`a fault of stream ${sid}, which was never resolved`);
-    const { entry, context } = resolved.configuration;
-    const status = batch.status[index];
-    const code = EVENTS[status & layout.WALK_OUTCOME_MASK];
-    if (code === undefined) throw new Error(`a walk has no outcome ${status & layout.WALK_OUTCOME_MASK}`);
-    const { iova, ...transaction } = this.#transactionOf(batch, index);
-    const ofTable = (status & layout.WALK_SECOND_STAGE_TABLE) !== 0;
-    const ofOutput = (status & layout.WALK_SECOND_STAGE_OUTPUT) !== 0;
-    const beyond = (status & layout.WALK_OUTCOME_MASK) === layout.UNIT_BEYOND;
-    const second = ofTable || ofOutput || (context === null && !beyond);
-    const abort = code === EVENT.F_WALK_EABT;
-    const faultClass: FaultClass = ofTable || (abort && !second) ? "TT" : "IN";
-    const { linear } = this.#engine;
-    const upper = ((iova >> 55n) & 1n) === 1n && context !== null;
-    const table = upper && resolved.handle.upper ? resolved.handle.upper : resolved.handle.first;
-    const ipa = context === null ? iova : linear.getU64(table + layout.TABLE_INTERMEDIATE);
-    const fetchTable = ofTable || ofOutput ? resolved.handle.second : table;
-    const record = second ? (entry.stage2?.record ?? true) : (context?.record ?? true);
-    const stall = second ? (entry.stage2?.stall ?? false) : (context?.stall ?? false);
-    const stalled = stall && !abort && !beyond;
-    this.#answer(
-      batch,
-      index,
-      this.#report(
-        {
-          code,
-          sid,
-          ...(ssid === null ? {} : { ssid }),
-          ...transaction,
-          s2: second,
-          class: faultClass,
-          inputAddr: iova,
-          ...(stalled ? { stall: true, stag: this.#nextStag() } : {}),
-          ...(abort ? { fetchAddr: linear.getU64(fetchTable + layout.TABLE_WHERE) } : second ? { ipa } : {}),
-        },
-        abort || beyond || record || stalled,
-      ),
-    );
+    const resolved = this.#resolved.require(sid, ssid);
+    const fault = walkFault(this.#engine, batch.status[index], resolved, this.#incoming(batch, index, sid, ssid));
+    if (this.#asked) this.#answer(batch, index, this.#unanswered(fault));
+    // An address that full ATS let pass, and that no memory has (section 3.9.1.1).
+    else if (ssid === TRANSLATED && resolved.handle.first === 0) this.#answer(batch, index, this.#end("abort", null));
+    else this.#answer(batch, index, this.#report(fault));
   }
 
-  #nextStag(): number {
-    this.#stag = (this.#stag + 1) & 0xffff;
-    return this.#stag;
+  /** A translation request that found a fault. What concerns the page permits nothing, or not this; the rest is an error. */
+  #unanswered({ event, model }: TranslationFault): SmmuFault {
+    if (event.code >= EVENT.F_TRANSLATION && event.code <= EVENT.F_PERMISSION) {
+      this.#denied = event.code === EVENT.F_PERMISSION && event.class === "IN" ? "denied" : "nothing";
+      return this.#end("UR", null);
+    }
+    const recorded = model.record && this.registers.recordsAtsConfigurationErrors;
+    return this.#end("CA", recorded ? event : null, event.code);
   }
 
-  #report(event: EventRecord, recorded: boolean): SmmuFault {
-    if (recorded) this.events.record(event);
-    return {
-      ok: false,
-      code: recorded ? event.code : null,
-      name: eventName(event.code),
-      event: recorded ? event : null,
-      stalled: event.stall ?? false,
-    };
+  /** Ends or stalls a transaction as its fault model says (section 5.5). */
+  #report({ event, model: { abort, record, stall } }: TranslationFault): SmmuFault {
+    if (!stall) return this.#end(abort ? "abort" : "RAZ/WI", record ? event : null, event.code);
+    const stag = this.stalls.stall(event.sid);
+    // As many are stalled as can be: this one waits in front of the SMMU, unseen.
+    return stag === null ? this.#end(null, null, event.code) : this.#end(null, { ...event, stall: true, stag });
   }
 
-  #answer(batch: UnitBatch, index: number, fault: SmmuFault): void {
+  #end(completion: SmmuFault["completion"], event: EventRecord | null, code = event?.code): SmmuFault {
+    if (event) this.events.record(event);
+    const name = code === undefined ? "abort" : eventName(code);
+    return { ok: false, code: event?.code ?? null, name, event, completion, stalled: completion === null };
+  }
+
+  #answer(batch: UnitBatch, index: number, fault: SmmuFault): false {
     this.#fault = fault;
     batch.status[index] = layout.UNIT_OTHER;
     batch.code[index] = fault.code ?? UNRECORDED;
+    return false;
   }
 
   #describe(read: EntryRead, { sid, pasid }: DmaRequest): StructureRead {
-    const resolved = this.#resolved.get(this.#key(sid, pasid ?? null));
+    const resolved = this.#resolved.get(sid, pasid ?? null);
     const second = resolved?.handle.second === read.table || resolved?.configuration.context === null;
     return describe(read, second ? "S2" : "S1");
   }
@@ -450,14 +534,14 @@ export class SmmuUnit {
   // ---- Invalidation (sections 4.3 and 4.4) ----
 
   #invalidateConfiguration(request: ConfigurationInvalidation): void {
-    this.#forgetWhere(({ sid, ssid }) => {
+    this.#resolved.forgetWhere(({ sid, pasid }) => {
       switch (request.scope) {
         case "all":
           return true;
         case "ste-range":
           return sid >= request.firstSid && sid <= request.lastSid;
         case "cd":
-          return sid === request.sid && (ssid ?? 0) === request.ssid;
+          return sid === request.sid && (pasid ?? 0) === request.ssid;
         default:
           return sid === request.sid;
       }

@@ -1,4 +1,4 @@
-import type { Iova } from "../engine/addresses.js";
+import { type Iova, type PhysicalAddress, physicalAddress } from "../engine/addresses.js";
 
 /** How a request says it was translated: not at all, asking for a translation (ATS), or by the device itself. */
 export type AddressType = "untranslated" | "translation" | "translated";
@@ -19,6 +19,32 @@ export interface DmaRequest {
   /** Default: untranslated. */
   readonly type?: AddressType;
 }
+
+/** A successful Translation Completion: the answer to a translation request (ATS, PCI Express Base section 10.2). */
+export interface TranslationCompletion {
+  readonly ok: true;
+  /** What the device is to use as a translated address; 0 without any permission. */
+  readonly physical: PhysicalAddress;
+  readonly read: boolean;
+  readonly write: boolean;
+  /** The address may only be used untranslated. */
+  readonly untranslatedOnly: boolean;
+  /** Bytes. */
+  readonly size: bigint;
+}
+
+/** Smallest Translation Unit, bytes: what a completion without any permission is about. */
+export const SMALLEST_TRANSLATION_UNIT = 4096n;
+
+/** The completion that permits nothing. */
+export const NOTHING_PERMITTED: TranslationCompletion = {
+  ok: true,
+  physical: physicalAddress(0n),
+  read: false,
+  write: false,
+  untranslatedOnly: false,
+  size: SMALLEST_TRANSLATION_UNIT,
+};
 
 /** One word of a structure in memory that a unit read on the way to its answer, in the order of reading. */
 export interface StructureRead {

@@ -273,10 +273,28 @@ export class Translation {
       const source = batch.source[index];
       if (why === layout.UNIT_INTERCEPTED) handler.intercepted(batch, index, source);
       else if (handler.resolve(batch, index, source, pasidOf(index))) continue;
-      // Answered without a translation, and a request all the same.
-      const requests = this.#handle + layout.UNIT_REQUESTS;
-      this.engine.linear.setU64(requests, this.engine.linear.getU64(requests) + 1n);
+      this.countRequest();
       batch.next = index + 1;
+    }
+  }
+
+  /** A request that was answered without a translation is a request all the same. */
+  countRequest(): void {
+    const requests = this.#handle + layout.UNIT_REQUESTS;
+    this.engine.linear.setU64(requests, this.engine.linear.getU64(requests) + 1n);
+  }
+
+  /** Runs a further step of a request that was counted: it adds neither a request nor a look-up. */
+  uncounted<T>(work: () => T): T {
+    const { linear } = this.engine;
+    const kept = [layout.UNIT_REQUESTS, layout.UNIT_IOTLB_LOOKUPS, layout.UNIT_IOTLB_HITS].map((field) => {
+      const at = this.#handle + field;
+      return [at, linear.getU64(at)] as const;
+    });
+    try {
+      return work();
+    } finally {
+      for (const [at, count] of kept) linear.setU64(at, count);
     }
   }
 

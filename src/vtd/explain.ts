@@ -4,13 +4,13 @@ import type { Vector, VectorRequest } from "../conform/vector.js";
 import type { Engine } from "../engine/engine.js";
 import type { Answer, ExplainableUnit, Explainer, Refused, Verdict } from "../explain/unit.js";
 import type { DecodedField } from "../unit/fields.js";
-import type { StructureRead } from "../unit/request.js";
+import type { StructureRead, TranslationCompletion } from "../unit/request.js";
 import { UnitMemory } from "../unit/memory.js";
 import { vtdUnitFromDump } from "./dump-unit.js";
 import { FAULT_REASONS } from "./fault-reasons.js";
 import type { PendingFault } from "./faults.js";
 import { decodeFields } from "./fields.js";
-import type { VtdCompletion, VtdFault, VtdTranslation, VtdUnit } from "./unit.js";
+import type { VtdFault, VtdTranslation, VtdUnit } from "./unit.js";
 import { openVectorUnit, recordFields, traceRequest } from "./vector-model.js";
 
 /** A unit that tells what it read, how it decided and what it recorded. Its fault records stay as they were. */
@@ -39,7 +39,7 @@ export class VtdExplainableUnit implements ExplainableUnit {
     return new UnitMemory(this.engine).read64(address);
   }
 
-  private reached(result: VtdTranslation | VtdCompletion): Verdict {
+  private reached(result: VtdTranslation | TranslationCompletion): Verdict {
     const { ok, physical } = result;
     if ("size" in result) {
       const rights = [result.read ? "R" : "", result.write ? "W" : "", result.untranslatedOnly ? "U" : ""].join("");

@@ -4,25 +4,21 @@
  * their places read as zero.
  */
 import { IommuError } from "../engine/errors.js";
+import type { PlacedRegister } from "../unit/register-space.js";
 import type { Capabilities } from "./capabilities.js";
 import { IM } from "./event.js";
 
-/** One register. A bit in none of the masks is read-only. */
-export interface RegisterDescription {
-  /** The specification's abbreviation without "_REG"; the halves of a fault recording register are FRCDn_LO and FRCDn_HI. */
-  readonly name: string;
-  /** Bytes from the unit's base address. */
-  readonly offset: number;
-  readonly width: 32 | 64;
+/**
+ * One register, by the specification's abbreviation without "_REG"; the halves of a fault recording register are FRCDn_LO and
+ * FRCDn_HI. A bit in none of the masks is read-only.
+ */
+export interface RegisterDescription extends PlacedRegister {
   /** Bits that read as they were written. */
   readonly readWrite: bigint;
   /** Bits that can be written and read as zero. */
   readonly writeOnly: bigint;
   /** Bits that a one clears. */
   readonly writeOneToClear: bigint;
-  readonly reset: bigint;
-  /** False: this unit lacks what the register is for, and its place is reserved. */
-  readonly present: boolean;
 }
 
 /** Commands of GCMD_REG (section 11.4.4); in GSTS_REG the status of each has the same place. */

@@ -2,8 +2,7 @@
  * The memory-mapped registers of a remapping unit: Intel VT-d Architecture Specification Rev. 5.10, chapter 11. The register
  * file owns the address map and what the global commands do; faults and the queue own their registers.
  */
-import { hex } from "../engine/addresses.js";
-import { IommuError } from "../engine/errors.js";
+import { type RegisterBehaviour, RegisterSpace } from "../unit/register-space.js";
 import type { Capabilities } from "./capabilities.js";
 import type { EventInterrupt } from "./event.js";
 import type { FaultRecorder } from "./faults.js";
@@ -25,45 +24,29 @@ export interface RegisterFileOptions {
   readonly onTranslation?: (enabled: boolean) => void;
 }
 
-/** How a register that is more than storage behaves. */
-interface Behaviour {
-  /** What the register holds; default: what is stored. */
-  readonly read?: () => bigint;
-  /** Software wrote it. `value`: with the new RW and WO bits; `ones`: the RW1C bits to which a one was written. */
-  readonly write?: (value: bigint, ones: bigint) => void;
-  /** Takes over a value without anything that follows from it; default: it is stored. */
-  readonly restore?: (value: bigint) => void;
-}
-
 /** PMEN_REG, section 11.4.8.1. */
 const PMEN_EPM = 1n << 31n;
 const PMEN_PRS = 1n;
 
-const DWORD = 0xffff_ffffn;
+/** Registers that a unit cannot take over from another. */
+const IDENTIFICATION = ["VER", "CAP", "ECAP"];
+
 const PAGE_BYTES = 4096;
 
-/** All registers of one unit. A 64-bit access is two of 32 bits, the lower one first (section 11.2). */
-export class RegisterFile {
-  /** Every register, also those that this unit lacks. */
-  readonly registers: readonly RegisterDescription[];
+/** All registers of one unit, accessed as section 11.2 says. */
+export class RegisterFile extends RegisterSpace<RegisterDescription> {
+  protected readonly bytes: number;
   private readonly capabilities: Capabilities;
-  private readonly byDword = new Map<number, RegisterDescription>();
-  private readonly stored = new Map<string, bigint>();
-  private readonly behaviours: ReadonlyMap<string, Behaviour>;
-  private readonly bytes: number;
+  private readonly behaviours: ReadonlyMap<string, RegisterBehaviour>;
   private latchedRootTable = 0n;
 
   /** Throws `invalid` when CAP.FRO or ECAP.IRO puts one register upon another. */
   constructor(private readonly options: RegisterFileOptions) {
+    super(describeRegisters(options.capabilities), IDENTIFICATION);
     this.capabilities = options.capabilities;
-    this.registers = describeRegisters(options.capabilities);
-    for (const register of this.registers) {
-      this.stored.set(register.name, register.reset);
-      if (!register.present) continue;
-      for (let byte = 0; byte < register.width / 8; byte += 4) this.byDword.set(register.offset + byte, register);
-    }
-    const last = Math.max(...this.byDword.keys());
-    this.bytes = PAGE_BYTES * Math.ceil((last + 1) / PAGE_BYTES);
+    const present = this.registers.filter((register) => register.present);
+    const end = Math.max(...present.map(({ offset, width }) => offset + width / 8));
+    this.bytes = PAGE_BYTES * Math.ceil(end / PAGE_BYTES);
     this.behaviours = new Map(Object.entries(this.makeBehaviours()));
   }
 
@@ -82,40 +65,6 @@ export class RegisterFile {
     return this.status(GCMD.QIE);
   }
 
-  /** Reads 32 bits; reserved places read as zero. Throws `misaligned`, or `invalid` outside the registers. */
-  read32(offset: number): number {
-    this.checkOffset("read", offset, 4);
-    return Number(this.readDword(offset));
-  }
-
-  /** Reads 64 bits. Throws as `read32` does. */
-  read64(offset: number): bigint {
-    this.checkOffset("read", offset, 8);
-    return this.readDword(offset) | (this.readDword(offset + 4) << 32n);
-  }
-
-  /**
-   * Writes 32 bits, with everything that follows from it; reserved places ignore it. Throws `misaligned`, or `invalid`
-   * outside the registers or for a value that is none.
-   */
-  write32(offset: number, value: number): void {
-    this.checkOffset("write", offset, 4);
-    if (!Number.isInteger(value) || value < 0 || value > 0xffff_ffff) {
-      throw new IommuError("invalid", `write ${value} to a register`, BigInt(offset), "not a 32-bit value");
-    }
-    this.writeDword(offset, BigInt(value));
-  }
-
-  /** Writes 64 bits. Throws as `write32` does. */
-  write64(offset: number, value: bigint): void {
-    this.checkOffset("write", offset, 8);
-    if (BigInt.asUintN(64, value) !== value) {
-      throw new IommuError("invalid", `write ${value} to a register`, BigInt(offset), "not a 64-bit value");
-    }
-    this.writeDword(offset, value & DWORD);
-    this.writeDword(offset + 4, value >> 32n);
-  }
-
   /**
    * Takes over registers as read from a unit, by the names of `registers`; the others stay as they are. Nothing is
    * invalidated, processed or sent, and no callback is called. RTADDR is in force when GSTS has RTPS or TES. Throws
@@ -123,13 +72,7 @@ export class RegisterFile {
    * unit's. Values of registers that this unit lacks, and of GCMD, which cannot be read, are ignored.
    */
   restore(values: ReadonlyMap<string, bigint>): void {
-    const checked = [...values].map(([name, value]) => [this.checkRestored(name, value), value] as const);
-    for (const [{ name, present }, value] of checked) {
-      const behaviour = this.behaviours.get(name);
-      if (!present) continue;
-      if (behaviour?.restore) behaviour.restore(value);
-      else this.stored.set(name, value);
-    }
+    this.restoreRegisters(values);
     if (this.status(GCMD.SRTP | GCMD.TE)) this.latchedRootTable = this.storedValue("RTADDR");
     this.options.queue.restore({ enabled: this.queueEnabled, ttm: this.translationTableMode });
   }
@@ -138,9 +81,9 @@ export class RegisterFile {
     return tableMode(this.latchedRootTable);
   }
 
-  private makeBehaviours(): Readonly<Record<string, Behaviour>> {
+  private makeBehaviours(): Readonly<Record<string, RegisterBehaviour>> {
     const { faults, queue } = this.options;
-    const behaviours: Record<string, Behaviour> = {
+    const behaviours: Record<string, RegisterBehaviour> = {
       GCMD: { write: (value) => this.command(value), restore: () => {} },
       CCMD: { write: (value) => this.writeContextCommand(value) },
       IOTLB: { write: (value) => this.writeIotlbCommand(value) },
@@ -266,7 +209,7 @@ export class RegisterFile {
 
   /** Whether any of these bits of GSTS_REG is set. */
   private status(bits: bigint): boolean {
-    return (this.storedValue("GSTS") & bits) !== 0n;
+    return this.isSet("GSTS", bits);
   }
 
   /** Sets or clears a bit of GSTS_REG; whether that changed it. */
@@ -276,72 +219,17 @@ export class RegisterFile {
     return true;
   }
 
-  private readDword(offset: number): bigint {
-    const register = this.byDword.get(offset);
-    if (!register) return 0n;
-    const value = this.contents(register) & ~register.writeOnly;
-    return (value >> BigInt(8 * (offset - register.offset))) & DWORD;
+  protected behaviour(name: string): RegisterBehaviour | undefined {
+    return this.behaviours.get(name);
   }
 
-  private writeDword(offset: number, value: bigint): void {
-    const register = this.byDword.get(offset);
-    if (!register) return;
-    const shift = BigInt(8 * (offset - register.offset));
-    const written = value << shift;
-    const writable = (register.readWrite | register.writeOnly) & (DWORD << shift);
-    const next = (this.contents(register) & ~writable) | (written & writable);
-    const ones = written & register.writeOneToClear;
-    const behaviour = this.behaviours.get(register.name);
-    if (behaviour?.write) behaviour.write(next, ones);
-    else this.stored.set(register.name, next & ~ones);
-  }
-
-  /** All bits of a register, also those that software cannot read. */
-  private contents(register: RegisterDescription): bigint {
-    if (!register.present) return 0n;
-    return this.behaviours.get(register.name)?.read?.() ?? this.storedValue(register.name);
-  }
-
-  private storedValue(name: string): bigint {
-    return this.stored.get(name) ?? 0n;
-  }
-
-  private checkOffset(access: string, offset: number, size: number): void {
-    if (!Number.isInteger(offset) || offset < 0 || offset + size > this.bytes) {
-      const explanation = `the registers take ${hex(BigInt(this.bytes))} bytes`;
-      throw new IommuError(
-        "invalid",
-        `${access} ${8 * size} bits of register offset ${offset}`,
-        undefined,
-        explanation,
-      );
-    }
-    if (offset % size === 0) return;
-    throw new IommuError(
-      "misaligned",
-      `${access} ${8 * size} bits of a register`,
-      BigInt(offset),
-      "not naturally aligned",
-    );
-  }
-
-  private checkRestored(name: string, value: bigint): RegisterDescription {
-    const register = this.registers.find((candidate) => candidate.name === name);
-    const operation = `restore ${name} = ${hex(value)}`;
-    if (!register) throw new IommuError("invalid", operation, undefined, "no such register");
-    const at = BigInt(register.offset);
-    if (BigInt.asUintN(register.width, value) !== value) {
-      throw new IommuError("invalid", operation, at, `it has ${register.width} bits`);
-    }
-    if ((name === "VER" || name === "CAP" || name === "ECAP") && value !== register.reset) {
-      throw new IommuError("invalid", operation, at, `this unit has ${hex(register.reset)}`);
-    }
-    return register;
+  protected masks({ readWrite, writeOnly, writeOneToClear }: RegisterDescription) {
+    return { hidden: writeOnly, writable: readWrite | writeOnly, ones: writeOneToClear };
   }
 }
 
-function eventBehaviours(prefix: string, event: EventInterrupt): Readonly<Record<string, Behaviour>> {
-  const behaviours: Record<string, Behaviour> = {
+function eventBehaviours(prefix: string, event: EventInterrupt): Readonly<Record<string, RegisterBehaviour>> {
+  const behaviours: Record<string, RegisterBehaviour> = {
     [`${prefix}CTL`]: {
       read: () => BigInt(event.control),
       write: (value) => event.writeControl(Number(value)),

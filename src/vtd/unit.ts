@@ -1,15 +1,28 @@
 /** An Intel VT-d remapping unit: Intel VT-d Architecture Specification Rev. 5.10. */
 import * as layout from "../../assembly/layout.js";
-import { type Iova, type PhysicalAddress, physicalAddress } from "../engine/addresses.js";
+import {
+  INTERRUPT_RANGE,
+  type Iova,
+  inInterruptRange,
+  type PhysicalAddress,
+  physicalAddress,
+} from "../engine/addresses.js";
 import type { Engine } from "../engine/engine.js";
 import { IommuError } from "../engine/errors.js";
-import { type Access, decodeWalkStatus } from "../engine/page-table.js";
+import type { Access } from "../engine/page-table.js";
 import { UnitMemory } from "../unit/memory.js";
-import type { DmaRequest, StructureRead } from "../unit/request.js";
+import {
+  type DmaRequest,
+  NOTHING_PERMITTED,
+  SMALLEST_TRANSLATION_UNIT,
+  type StructureRead,
+  type TranslationCompletion,
+} from "../unit/request.js";
+import { SingleRequest, type Traced } from "../unit/single-request.js";
+import { type ResolvedSource, ResolvedSources } from "../unit/sources.js";
 import {
   accessAt,
   type EntryRead,
-  type RegimeHandle,
   Translation,
   type TranslationHandler,
   type UnitCounters,
@@ -82,32 +95,14 @@ export interface VtdTranslation {
   readonly interrupt: boolean;
 }
 
-/** A successful translation completion (ATS). */
-export interface VtdCompletion {
-  readonly ok: true;
-  readonly physical: PhysicalAddress;
-  readonly read: boolean;
-  readonly write: boolean;
-  /** The address may only be used untranslated. */
-  readonly untranslatedOnly: boolean;
-  /** Bytes. */
-  readonly size: bigint;
-}
-
 /** What was resolved for a source: how its requests are translated and judged. */
-interface Resolved {
+interface Resolved extends ResolvedSource {
   readonly governing: Governing;
-  readonly sid: number;
-  readonly pasid: number | null;
   readonly vtd: VtdRegime;
-  readonly handle: RegimeHandle;
 }
 
-const INTERRUPT_FIRST = 0xfee0_0000n;
-const INTERRUPT_LAST = 0xfeef_ffffn;
 const LAST_ADDRESS = 0xffff_ffff_ffff_ffffn;
 const PAGE_SHIFT = 12n;
-const SMALLEST_PAGE = 1n << PAGE_SHIFT;
 
 /** A request-without-PASID to the interrupt range that is no interrupt (Table 15). */
 const NOT_AN_INTERRUPT = 0x29;
@@ -118,11 +113,6 @@ const TRANSLATED_FAULTS = { legacy: [0x4, 0xe], scalable: [0x83, 0x87] } as cons
 export const UNREPORTED = 1 << 16;
 
 const LEVEL_NAMES = ["", "PTE", "PDE", "PDPE", "PML4E", "PML5E"] as const;
-
-/** The key of a source with or without PASID. */
-function keyOf(sid: number, pasid: number | null): number {
-  return sid + (pasid === null ? 0 : pasid + 1) * 2 ** 16;
-}
 
 /**
  * One remapping unit. A driver programs it by registers and by its queue; devices send requests. It lives in the
@@ -137,12 +127,10 @@ export class VtdUnit {
   readonly #translation: Translation;
   readonly #contexts: ContextCache;
   readonly #pasids: PasidCache;
-  readonly #resolved = new Map<number, Resolved>();
-  readonly #one: UnitBatch;
+  readonly #resolved: ResolvedSources<Resolved>;
+  readonly #one: SingleRequest;
   readonly #source: EntrySource;
   readonly #handler: TranslationHandler;
-  /** Entries read by the request being traced. */
-  #reads: StructureRead[] | null = null;
   /** The batch being translated: kind of access of all, or "each"; and of requests that are not plain batch members. */
   #access: Access | "each" = {};
   #request: DmaRequest | null = null;
@@ -158,15 +146,14 @@ export class VtdUnit {
     this.capabilities = makeCapabilities(options);
     const { capabilities } = this;
     this.#translation = new Translation(engine, options.iotlbEntries ?? 64);
-    this.#translation.intercept(INTERRUPT_FIRST, INTERRUPT_LAST);
+    this.#translation.intercept(INTERRUPT_RANGE.first, INTERRUPT_RANGE.last);
+    this.#resolved = new ResolvedSources(this.#translation);
     this.#contexts = new ContextCache(options.contextCacheEntries ?? 256, ({ sid }) =>
-      this.#forgetWhere((resolved) => resolved.sid === sid),
+      this.#resolved.forgetWhere((resolved) => resolved.sid === sid),
     );
     this.#pasids = new PasidCache(options.pasidCacheEntries ?? 1024, ({ sid, pasid }) =>
-      this.#forgetWhere((resolved) => resolved.sid === sid && resolved.governing.pasid === pasid),
+      this.#resolved.forgetWhere((resolved) => resolved.sid === sid && resolved.governing.pasid === pasid),
     );
-    this.#one = new UnitBatch(engine, 1);
-
     const target = this.#makeTarget(onDeviceTlbInvalidation);
     const memory = new UnitMemory(engine);
     this.faults = new FaultRecorder({ capabilities, ...sink });
@@ -189,7 +176,7 @@ export class VtdUnit {
       },
       read: (structure, address, count) => {
         const words = memory.readWords(address, count);
-        this.#reads?.push({ structure, address, words });
+        this.#one.note({ structure, address, words });
         return words;
       },
       cachedContext: (sid) => this.#contexts.get(sid),
@@ -202,6 +189,7 @@ export class VtdUnit {
       intercepted: (batch, index, sid) => this.#intercepted(batch, index, sid),
       faulted: (batch, index, sid, pasid) => this.#walkFaulted(batch, index, sid, pasid),
     };
+    this.#one = new SingleRequest(this.#translation, this.#handler, (read, request) => this.#describe(read, request));
   }
 
   /** Reads a register, 32 bits. Throws `misaligned`, `invalid` outside the register space. */
@@ -233,62 +221,64 @@ export class VtdUnit {
     this.#check(request);
     if (type === "translated") return this.#translated(request);
     if (!this.registers.translationEnabled) return passed(request.iova);
-    const status = this.#translateOne(request, this.#accessOf(request));
+    this.#translateOne(request, this.#accessOf(request));
     if (this.#fault) return this.#fault;
     if (this.#interrupt) return { ...passed(request.iova), interrupt: true };
-    const { pageSize } = decodeWalkStatus(status);
-    const physical = physicalAddress(this.#one.physical[0]);
-    return { ok: true, physical, pageSize: pageSize === 0n ? null : pageSize, interrupt: false };
+    const { physical, pageSize } = this.#one;
+    return { ok: true, physical, pageSize, interrupt: false };
   }
 
   /**
    * A translation request (ATS, PCI Express Base section 10.2). With `noWrite` the device does not ask for write
    * permission. What Table 30 lists as recoverable completes successfully without permission.
    */
-  requestTranslation(request: Omit<DmaRequest, "access" | "type">, noWrite = false): VtdCompletion | VtdFault {
+  requestTranslation(request: Omit<DmaRequest, "access" | "type">, noWrite = false): TranslationCompletion | VtdFault {
     const asked: DmaRequest = { ...request, type: "translation" };
     this.#check(asked);
-    const { iova, pasid } = request;
-    const nothing: VtdCompletion = {
-      ok: true,
-      physical: physicalAddress(0n),
-      read: false,
-      write: false,
-      untranslatedOnly: false,
-      size: SMALLEST_PAGE,
-    };
     if (!this.registers.translationEnabled) {
       return { ok: false, code: 0, name: "translation is not enabled", reported: false, completion: "UR" };
     }
-    const wrong = checkTableMode(this.#source, asked);
-    if (wrong) return this.#report(asked, wrong);
-    // Table 30, S.1 and S.2
-    if (pasid === undefined && iova >= INTERRUPT_FIRST && iova <= INTERRUPT_LAST) {
-      return noWrite ? nothing : { ...nothing, physical: physicalAddress(iova), write: true, untranslatedOnly: true };
+    const answer = this.#withoutTranslation(asked, noWrite);
+    if (answer) {
+      this.#translation.countRequest();
+      return answer;
     }
-    const governing = this.#govern(asked);
-    if (!governing) return this.#fault?.completion === "success" ? nothing : (this.#fault ?? nothing);
     const { privileged = false, execute = false } = request;
-    let status = this.#translateOne(asked, { read: false, privileged, execute });
+    this.#translateOne(asked, { read: false, privileged, execute });
     const completes = (): boolean => this.#fault?.completion === "success" || this.#fault?.completion === "effective";
-    if (this.#fault) return completes() ? nothing : this.#fault;
+    if (this.#fault) return completes() ? NOTHING_PERMITTED : this.#fault;
+    const { governing } = this.#resolved.require(request.sid, request.pasid ?? null);
     const grants =
       this.#translation.lastGrants >>> (this.#privileged(asked, governing) ? layout.GRANT_PRIVILEGED_SHIFT : 0);
     const write = (grants & layout.GRANT_WRITE) !== 0 && !noWrite;
     if (write) {
       // The device will write without asking again: dirty flags are set now.
-      status = this.#translateOne(asked, { write: true, privileged, execute });
-      if (this.#fault) return completes() ? nothing : this.#fault;
+      const asWrite = (): void => this.#translateOne(asked, { write: true, privileged, execute });
+      this.#translation.uncounted(asWrite);
+      if (this.#fault) return completes() ? NOTHING_PERMITTED : this.#fault;
     }
-    const { pageSize } = decodeWalkStatus(status);
     return {
       ok: true,
-      physical: physicalAddress(this.#one.physical[0]),
+      physical: this.#one.physical,
       read: (grants & layout.GRANT_READ) !== 0,
       write,
       untranslatedOnly: false,
-      size: pageSize === 0n ? SMALLEST_PAGE : pageSize,
+      size: this.#one.pageSize ?? SMALLEST_TRANSLATION_UNIT,
     };
+  }
+
+  /** The answer to a translation request that no table is needed for; null when one is. */
+  #withoutTranslation(asked: DmaRequest, noWrite: boolean): TranslationCompletion | VtdFault | null {
+    const wrong = checkTableMode(this.#source, asked);
+    if (wrong) return this.#report(asked, wrong);
+    const { iova, pasid } = asked;
+    // Table 30, S.1 and S.2
+    if (pasid === undefined && inInterruptRange(iova)) {
+      if (noWrite) return NOTHING_PERMITTED;
+      return { ...NOTHING_PERMITTED, physical: physicalAddress(iova), write: true, untranslatedOnly: true };
+    }
+    if (this.#govern(asked) || !this.#fault) return null;
+    return this.#fault.completion === "success" ? NOTHING_PERMITTED : this.#fault;
   }
 
   createBatch(capacity: number): UnitBatch {
@@ -312,14 +302,8 @@ export class VtdUnit {
   }
 
   /** Runs one request and returns with its result every entry that was read on the way, in order. */
-  trace<T>(work: () => T): { readonly result: T; readonly reads: readonly StructureRead[] } {
-    const reads: StructureRead[] = [];
-    this.#reads = reads;
-    try {
-      return { result: work(), reads };
-    } finally {
-      this.#reads = null;
-    }
+  trace<T>(work: () => T): Traced<T> {
+    return this.#one.trace(work);
   }
 
   /** Empties every cache, as hardware reset does. Registers and fault records stay. */
@@ -335,7 +319,7 @@ export class VtdUnit {
 
   /** Gives the unit's memory back; it must not be used any more. */
   release(): void {
-    this.#forgetWhere(() => true);
+    this.#resolved.forgetWhere(() => true);
     this.#translation.release();
     this.#one.release();
   }
@@ -369,16 +353,8 @@ export class VtdUnit {
     }
     const vtd = makeRegime(found, this.capabilities, sid, pasid);
     const handle = this.#translation.setRegime(sid, pasid, vtd.regime);
-    this.#resolved.set(keyOf(sid, pasid), { governing: found, sid, pasid, vtd, handle });
+    this.#resolved.add({ governing: found, sid, pasid, vtd, handle });
     return true;
-  }
-
-  #forgetWhere(condition: (resolved: Resolved) => boolean): void {
-    for (const [key, resolved] of [...this.#resolved]) {
-      if (!condition(resolved)) continue;
-      this.#resolved.delete(key);
-      this.#translation.forgetRegime(resolved.sid, resolved.pasid, resolved.handle);
-    }
   }
 
   // ---- Single requests ----
@@ -396,24 +372,17 @@ export class VtdUnit {
     return request.pasid === undefined ? (context.scalable?.ridPrivileged ?? false) : (request.privileged ?? false);
   }
 
-  #translateOne(request: DmaRequest, access: Access): number {
-    const batch = this.#one;
-    batch.iova[0] = request.iova;
-    batch.source[0] = request.sid;
-    batch.pasid[0] = request.pasid ?? layout.NO_PASID;
+  #translateOne(request: DmaRequest, access: Access): void {
     this.#access = access;
     this.#request = request;
     this.#fault = null;
     this.#interrupt = false;
-    const run = (): void => this.#translation.translate(batch, 1, access, request.pasid !== undefined, this.#handler);
-    if (!this.#reads) run();
-    else for (const read of this.#translation.logReads(run)) this.#reads.push(this.#describe(read, request));
+    this.#one.translate(request, access);
     this.#request = null;
-    return batch.status[0];
   }
 
   #describe({ table, level, address, entry }: EntryRead, request: DmaRequest): StructureRead {
-    const resolved = this.#resolved.get(keyOf(request.sid, request.pasid ?? null));
+    const resolved = this.#resolved.get(request.sid, request.pasid ?? null);
     const first = resolved?.vtd.firstLevels && resolved.handle.first === table;
     return {
       structure: `${first ? "FS" : "SS"}-${LEVEL_NAMES[level]}`,
@@ -432,7 +401,7 @@ export class VtdUnit {
     if (request.iova >> BigInt(this.capabilities.haw) !== 0n) {
       return this.#report(request, { fault: beyond, faultProcessingDisabled });
     }
-    if (request.iova >= INTERRUPT_FIRST && request.iova <= INTERRUPT_LAST) {
+    if (inInterruptRange(request.iova)) {
       return this.#report(request, { fault: interrupt, faultProcessingDisabled });
     }
     return passed(request.iova);
@@ -466,8 +435,7 @@ export class VtdUnit {
   }
 
   #walkFaulted(batch: UnitBatch, index: number, sid: number, pasid: number | null): void {
-    const resolved = this.#resolved.get(keyOf(sid, pasid));
-    if (!resolved) throw new Error(`a fault of source ${sid}, which was never resolved`);
+    const resolved = this.#resolved.require(sid, pasid);
     const request = this.#requestIn(batch, index, sid, pasid);
     const { translator, legacy, firstLevels } = resolved.vtd;
     const writes = request.access === "write" || request.access === "atomic";

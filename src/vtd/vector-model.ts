@@ -4,9 +4,10 @@ import type { EngineFactory, VectorModel, VectorOutcome, VectorUnit } from "../c
 import type { Vector, VectorRequest } from "../conform/vector.js";
 import type { Engine } from "../engine/engine.js";
 import { UnitMemory } from "../unit/memory.js";
+import type { TranslationCompletion } from "../unit/request.js";
 import { loadVectorMemory, VECTOR_ARENA_BASE } from "../unit/vector-memory.js";
 import type { PendingFault } from "./faults.js";
-import { type VtdCompletion, type VtdFault, type VtdTranslation, VtdUnit } from "./unit.js";
+import { type VtdFault, type VtdTranslation, VtdUnit } from "./unit.js";
 
 /** Register offsets and bits: sections 11.4.4 and 11.4.5, 11.4.7. */
 const GCMD = 0x18;
@@ -44,10 +45,10 @@ class VtdVectorUnit implements VectorUnit {
 export function traceRequest(
   unit: VtdUnit,
   { iova, access, type, ...source }: VectorRequest,
-): ReturnType<typeof unit.trace<VtdTranslation | VtdCompletion | VtdFault>> {
+): ReturnType<typeof unit.trace<VtdTranslation | TranslationCompletion | VtdFault>> {
   unit.invalidateCaches();
   const request = { ...source, iova: privateAddress(iova) };
-  return unit.trace<VtdTranslation | VtdCompletion | VtdFault>(() =>
+  return unit.trace<VtdTranslation | TranslationCompletion | VtdFault>(() =>
     type === "translation"
       ? unit.requestTranslation(request, access === "r")
       : unit.translate({ ...request, access: access === "w" ? "write" : "read", ...(type ? { type } : {}) }),

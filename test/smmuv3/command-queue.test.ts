@@ -1,16 +1,7 @@
 /** The Command queue: processing, errors, completion. */
 import { describe, expect, test } from "vitest";
-import {
-  AT,
-  type Call,
-  DOORBELL,
-  EN,
-  ERR,
-  FlatMemory,
-  makeUnit,
-  NOWHERE,
-  type UnitOptions,
-} from "./register-support.js";
+import { FlatMemory } from "../support/flat-memory.js";
+import { AT, type Call, DOORBELL, EN, ERR, makeUnit, NOWHERE, type UnitOptions } from "./register-support.js";
 
 const BASE = 0x10_0000n;
 const ILL = 1 << 24;

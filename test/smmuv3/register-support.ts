@@ -4,34 +4,12 @@ import { EventQueue } from "../../src/smmuv3/event-queue.js";
 import { type IdentificationOptions, makeIdentification } from "../../src/smmuv3/identification.js";
 import type { InvalidationTarget, PageGroupResponse, ResumeRequest } from "../../src/smmuv3/invalidation.js";
 import { type Interrupt, Notifications } from "../../src/smmuv3/notifications.js";
-import type { QueueMemory } from "../../src/smmuv3/queue.js";
+import { PageRequestQueue } from "../../src/smmuv3/page-request-queue.js";
 import { RegisterFile } from "../../src/smmuv3/registers.js";
+import { FlatMemory } from "../support/flat-memory.js";
 
 /** A request that reached the target, under the name of the method without "invalidate". */
 export type Call = readonly [method: string, request: unknown];
-
-/** 16 MiB of memory from address 0, all zero at first. */
-export class FlatMemory implements QueueMemory {
-  static readonly END = 1n << 24n;
-  private readonly words = new Map<bigint, bigint>();
-
-  read64(address: bigint): bigint | null {
-    return address < FlatMemory.END ? (this.words.get(address) ?? 0n) : null;
-  }
-
-  write64(address: bigint, value: bigint): boolean {
-    if (address >= FlatMemory.END) return false;
-    this.words.set(address, value);
-    return true;
-  }
-
-  write32(address: bigint, value: number): boolean {
-    const word = address & ~7n;
-    const shift = (address & 4n) * 8n;
-    const kept = (this.words.get(word) ?? 0n) & ~(0xffff_ffffn << shift);
-    return this.write64(word, kept | (BigInt(value) << shift));
-  }
-}
 
 /** Somebody takes the messages written here, beyond memory. */
 export const DOORBELL = 0x0808_0040n;
@@ -80,11 +58,19 @@ export function makeUnit(options: UnitOptions = {}) {
     ...(options.responds && { responds: options.responds }),
   });
   const eventQueue = new EventQueue({ identification, memory, notifications });
+  const pageRequestQueue = new PageRequestQueue({
+    identification,
+    memory,
+    notifications,
+    onOverflow: ({ pasid }) => ({ ssid: pasid ?? null, response: "success" }),
+    onResponse: (response) => responses.push(response),
+  });
   const file = new RegisterFile({
     identification,
     notifications,
     commandQueue,
     eventQueue,
+    pageRequestQueue,
     onTranslation: (enabled) => translations.push(enabled),
   });
   return {
@@ -100,6 +86,7 @@ export function makeUnit(options: UnitOptions = {}) {
     notifications,
     commandQueue,
     eventQueue,
+    pageRequestQueue,
     file,
   };
 }

@@ -1,11 +1,19 @@
 /**
  * A slow, obvious SMMUv3 without caches, written from Arm IHI 0070 alone, in its order of events (section 7.3.22). It
  * models untranslated transactions of Non-secure streams through VMSAv8-64 tables. It does not model AArch32 and 128-bit
- * tables, permission indirection, updates of table descriptors (HAFT), MPAM and ATS.
+ * tables, permission indirection, updates of table descriptors (HAFT) and MPAM; of ATS it models translation requests.
  */
-import { bit } from "./slow-format.js";
+import { bit, field } from "./slow-format.js";
 import { checkCd, fetchCd } from "./smmuv3/cd.js";
-import { C_BAD_SUBSTREAMID, F_ADDR_SIZE, F_STREAM_DISABLED, Fault, faultOutcome } from "./smmuv3/faults.js";
+import {
+  C_BAD_SUBSTREAMID,
+  F_ADDR_SIZE,
+  F_PERMISSION,
+  F_STREAM_DISABLED,
+  F_TRANSLATION,
+  Fault,
+  faultOutcome,
+} from "./smmuv3/faults.js";
 import { featuresOf } from "./smmuv3/features.js";
 import { translateStage1 } from "./smmuv3/stage1.js";
 import { purposeOf, translateStage2 } from "./smmuv3/stage2.js";
@@ -83,6 +91,78 @@ function translate(incoming: Walk): Attempt<Mapping> {
   const second = translateStage2(walk, ste.stage2, address, purposeOf(walk.access));
   if (second instanceof Fault || first === null) return second;
   return { address: second.address, pageSize: first.pageSize < second.pageSize ? first.pageSize : second.pageSize };
+}
+
+/** The Translation Completion of a translation request, or its refusal with the event that may be recorded. */
+export type SlowCompletion =
+  | {
+      readonly kind: "success";
+      readonly read: boolean;
+      readonly write: boolean;
+      readonly execute: boolean;
+      readonly address: bigint;
+      readonly size: bigint;
+    }
+  | { readonly kind: "UR" | "CA"; readonly code: number | null };
+
+const F_BAD_ATS_TREQ = 0x05;
+const NO_PERMISSION: SlowCompletion = {
+  kind: "success",
+  read: false,
+  write: false,
+  execute: false,
+  address: 0n,
+  size: PAGE,
+};
+
+/** EATS as it counts (section 5.2), for a legal STE of a Config other than 0xx. */
+function effectiveEats({ unit }: Walk, ste: bigint): bigint {
+  const eats = field(ste, 93, 92);
+  if (field(ste, 3, 1) === 0b100n || eats === 0b11n) return 0n;
+  return eats === 0b10n && !bit(unit.registers.CR0, 4) ? 0n : eats;
+}
+
+/**
+ * What a translation request is answered (sections 3.9.1.2 and 13.7.1), each permission found by trying it. `noWrite` is
+ * NW. CR2.REC_CFG_ATS is for the caller: `code` is that of the event which it allows.
+ */
+export function slowTranslationRequest(unit: SlowUnit, asked: SlowRequest, noWrite: boolean): SlowCompletion {
+  const features = featuresOf(unit.registers);
+  const inPasid = asked.ssid !== undefined;
+  const attempt = (write: boolean, instruction: boolean) => {
+    const access = { write, privileged: inPasid && asked.privileged === true, instruction };
+    return { unit, features, request: asked, access };
+  };
+  const plain = attempt(false, false);
+  if (!bit(unit.registers.CR0, 0)) return { kind: "UR", code: F_BAD_ATS_TREQ };
+  const fetched = fetchSte(plain);
+  if (fetched instanceof Fault) return { kind: "CA", code: fetched.code };
+  const ste = checkSte(plain, fetched);
+  if (ste instanceof Fault) return { kind: ste.code === null ? "UR" : "CA", code: ste.code };
+  const eats = effectiveEats(plain, fetched);
+  if (eats === 0n) return { kind: "UR", code: F_BAD_ATS_TREQ };
+
+  const rights = { write: false, read: false, execute: false };
+  let mapping: Mapping | null = null;
+  for (const right of ["write", "read", "execute"] as const) {
+    if (right === "write" && noWrite) continue;
+    if (right === "execute" && !(inPasid && asked.instruction && rights.read)) continue;
+    const walk = attempt(right === "write", right === "execute");
+    const result = translate(walk);
+    if (result instanceof Fault) {
+      const { code, fields } = result;
+      if (code === F_PERMISSION && fields.class === "IN") continue;
+      if (code !== null && code >= F_TRANSLATION && code <= F_PERMISSION) return NO_PERMISSION;
+      return { kind: "CA", code };
+    }
+    rights[right] = true;
+    // Split-stage: the intermediate address.
+    const first = eats === 0b10n ? throughStage1({ ...walk, access: overriddenAccess(walk, fetched) }, ste) : null;
+    const address = first instanceof Fault ? null : (first?.address ?? (eats === 0b10n ? asked.iova : result.address));
+    if (address !== null) mapping ??= { address, pageSize: result.pageSize };
+  }
+  if (mapping === null) return NO_PERMISSION;
+  return { kind: "success", ...rights, address: mapping.address, size: mapping.pageSize };
 }
 
 /**

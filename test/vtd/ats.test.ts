@@ -3,8 +3,7 @@
  * its columns of completions.
  */
 import { describe, expect, test } from "vitest";
-import type { DmaRequest } from "../../src/unit/request.js";
-import type { VtdCompletion } from "../../src/vtd/unit.js";
+import type { DmaRequest, TranslationCompletion } from "../../src/unit/request.js";
 import { refused } from "../support/errors.js";
 import { iovaOf } from "../support/tables.js";
 import {
@@ -85,10 +84,10 @@ function expectRecord({ unit }: Machine, expected: object | null): void {
 }
 
 /** A completion with the permissions of the mapping; the translation is of the whole page, so its offset does not count. */
-function expectCompletion(machine: Machine, result: object, expected: Partial<VtdCompletion>): void {
+function expectCompletion(machine: Machine, result: object, expected: Partial<TranslationCompletion>): void {
   const { physical, pageSize } = machine;
   const { read = true, write = true, untranslatedOnly = false, size = pageSize ?? KIB_4 } = expected;
-  const page = { ...result, physical: (result as VtdCompletion).physical & ~(KIB_4 - 1n) };
+  const page = { ...result, physical: (result as TranslationCompletion).physical & ~(KIB_4 - 1n) };
   const from = (expected.physical ?? physical) & ~(KIB_4 - 1n);
   expect(page).toEqual({ ok: true, physical: from, read, write, untranslatedOnly, size });
   expectRecord(machine, null);
@@ -100,7 +99,7 @@ describe("a translation request for what is mapped", () => {
   type Row = readonly [
     name: string,
     base: MachineOptions,
-    completion: Partial<Pick<VtdCompletion, "read" | "write" | "size">>,
+    completion: Partial<Pick<TranslationCompletion, "read" | "write" | "size">>,
     edits?: readonly Edit[],
     more?: More & { readonly written?: Readonly<Record<string, bigint>> },
   ];
@@ -268,7 +267,7 @@ describe("a translation request that is not granted", () => {
   });
 
   /** The machine as it is built grants everything; a legacy pass-through context alone grants no translation request. */
-  async function good(base: MachineOptions): Promise<[Machine, object, Partial<VtdCompletion>]> {
+  async function good(base: MachineOptions): Promise<[Machine, object, Partial<TranslationCompletion>]> {
     const machine = await openMachine(base === LEGACY_PASS ? LEGACY : base);
     return [machine, machine.unit.requestTranslation(machine.request), {}];
   }
@@ -397,5 +396,25 @@ describe("requests that no bus carries are refused, and nothing happens", () => 
   test("a translation request by the wrong door", async () => {
     const { unit, request } = await openMachine(SECOND);
     refused("invalid", () => unit.translate({ ...request, type: "translation" }));
+  });
+});
+
+describe("a translation request counts as one request", () => {
+  const rows: readonly (readonly [
+    name: string,
+    edits: readonly Edit[],
+    iova: bigint | null,
+    counted: readonly number[],
+  ])[] = [
+    ["that grants write", [], null, [1, 1]],
+    ["that grants no write", [clear("SS1", W)], null, [1, 1]],
+    ["that finds nothing", [clear("SS1", R | W)], null, [1, 1]],
+    ["for interrupts", [], INTERRUPTS, [1, 0]],
+  ];
+  test.each(rows)("%s", async (_name, edits, iova, counted) => {
+    const machine = await openMachine(SECOND, { edits });
+    machine.unit.requestTranslation({ ...machine.request, ...(iova === null ? {} : { iova: iovaOf(iova) }) });
+    const { iommuRequests, iotlbLookup } = machine.unit.counters;
+    expect([iommuRequests, iotlbLookup]).toEqual(counted);
   });
 });

@@ -1,7 +1,8 @@
 /** The invalidation queue: descriptors, errors, waits and time-outs. */
 import { describe, expect, test } from "vitest";
 import { refused } from "../support/errors.js";
-import { type Call, FlatMemory, makeUnit, type Unit, type UnitOptions } from "./register-support.js";
+import { FlatMemory } from "../support/flat-memory.js";
+import { type Call, makeUnit, type Unit, type UnitOptions } from "./register-support.js";
 
 const LEGACY = 0;
 const SCALABLE = 1;

@@ -10,6 +10,7 @@ const STE = {
   S1ContextPtr: 0,
   S1CDMax: 59,
   S1DSS: 64,
+  PPAR: 82,
   S2FWB: 89,
   S1STALLD: 91,
   EATS: 92,

@@ -87,8 +87,14 @@ export interface Setting {
   readonly words?: readonly (readonly [address: bigint, value: bigint])[];
 }
 
-/** The unit, and its memory to look at afterwards. */
-export function smallMachine(setting: Setting): { unit: SlowUnit; memory: SparseMemory } {
+export interface SmallMachine {
+  readonly unit: SlowUnit;
+  /** The unit's memory, to look at afterwards, and what was in it before. */
+  readonly memory: SparseMemory;
+  readonly words: ReadonlyMap<bigint, bigint>;
+}
+
+export function smallMachine(setting: Setting): SmallMachine {
   const words = new Map(WORDS);
   const store = (address: bigint, word: bigint) => words.set(address, word);
   const streams: readonly (readonly [sid: number, fields: SteFields])[] = [
@@ -104,7 +110,7 @@ export function smallMachine(setting: Setting): { unit: SlowUnit; memory: Sparse
   for (const index of [0n, 1n, 2n]) writeEntry(encodeCd({ ...CD, ...setting.cd }), AT.contexts + 64n * index, store);
   for (const [address, word] of setting.words ?? []) store(address, word);
   const memory = new SparseMemory([[0n, RAM_END]], words);
-  return { unit: { registers: { ...REGISTERS, ...setting.registers }, memory }, memory };
+  return { unit: { registers: { ...REGISTERS, ...setting.registers }, memory }, memory, words };
 }
 
 /** An untranslated, unprivileged read of input 1000h through stage 1, unless said otherwise. */
