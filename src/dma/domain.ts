@@ -22,6 +22,16 @@ export interface PhysicalRange {
   readonly length: bigint;
 }
 
+/** Whoever follows the changes of a domain's page table: the driver of the unit that walks it. */
+export interface TranslationFollower {
+  /** [iova, iova + length) now leads to `physical`, for this device. */
+  mapped(device: string, iova: bigint, physical: bigint, length: bigint): void;
+  /** It does not any more; `freedTables`: table pages went with it. With `now` its invalidation is due before the return. */
+  unmapped(iova: bigint, length: bigint, freedTables: boolean, how: "now" | "queued"): void;
+  /** The flush queue flushes the whole IOTLB, before what was queued is given out again. */
+  flushed(): void;
+}
+
 export interface DmaDomainOptions {
   /** `strict` (IOMMU_DOMAIN_DMA): an unmap invalidates at once. `lazy` (IOMMU_DOMAIN_DMA_FQ): the flush queue does. */
   readonly flush?: "strict" | "lazy";
@@ -31,6 +41,7 @@ export interface DmaDomainOptions {
   readonly reserved?: readonly AddressRange[];
   /** Flushes that the allocator's flush queue has made so far. Default: none are counted. */
   readonly queueFlushes?: () => number;
+  readonly follower?: TranslationFollower;
 }
 
 /** A page table refused a map operation, which changed nothing. */
@@ -53,6 +64,9 @@ export class DmaDomain {
   readonly #shift: bigint;
   readonly #apertureLast: bigint;
   readonly #queueFlushes: () => number;
+  readonly #follower: TranslationFollower | undefined;
+  /** Flushes that the follower was told of. */
+  #flushesFollowed = 0;
   #iotlbInvalidations = 0;
 
   /**
@@ -80,6 +94,7 @@ export class DmaDomain {
     if (first > last) throw new DmaMisuseError("invalid", "make a DMA domain", `the aperture ends at ${hex(last)}`);
     this.#apertureLast = last;
     this.#queueFlushes = options.queueFlushes ?? (() => 0);
+    this.#follower = options.follower;
     if (first > this.granule) this.reserve({ first: this.granule, last: first - 1n });
     for (const range of options.reserved ?? []) this.reserve(range);
     host.domains.push(this);
@@ -108,6 +123,14 @@ export class DmaDomain {
   /** Lets timers run that are due. Every call of the API begins with it. */
   enter(context: DmaContext): void {
     this.iova.advance(context.now);
+    this.#followFlushes();
+  }
+
+  #followFlushes(): void {
+    if (this.#follower === undefined) return;
+    const flushes = this.#queueFlushes();
+    if (flushes > this.#flushesFollowed) this.#follower.flushed();
+    this.#flushesFollowed = flushes;
   }
 
   /**
@@ -136,8 +159,12 @@ export class DmaDomain {
   free(context: DmaContext, iova: bigint, length: bigint, how: "now" | "queued"): void {
     const pfn = Number(iova >> this.#shift);
     const pages = Number(length >> this.#shift);
-    if (how === "queued") this.iova.queue(pfn, pages, context.cpu, context.now);
-    else this.iova.free(pfn, pages, context.cpu);
+    if (how === "now") {
+      this.iova.free(pfn, pages, context.cpu);
+      return;
+    }
+    this.iova.queue(pfn, pages, context.cpu, context.now);
+    this.#followFlushes();
   }
 
   /** iommu_map(): the refusal, which changed nothing, or null. */
@@ -145,6 +172,7 @@ export class DmaDomain {
     const before = this.table.entriesWritten;
     try {
       this.table.map(iova as DmaAddress, physical as PhysicalAddress, length, permissions);
+      this.#follower?.mapped(device.name, iova, physical, length);
     } catch (cause) {
       const code = mapErrorCode(cause, this.driver);
       if (code === null) throw cause;
@@ -177,8 +205,9 @@ export class DmaDomain {
   /** iommu_unmap_fast(), and the IOTLB invalidation unless the flush queue is to do it. */
   unmap(device: DmaDevice, iova: bigint, length: bigint, how: "now" | "queued"): void {
     const before = this.table.entriesWritten;
-    this.table.unmap(iova as DmaAddress, length);
+    const { freedPages } = this.table.unmap(iova as DmaAddress, length);
     device.counters.pteEntries += this.table.entriesWritten - before;
+    this.#follower?.unmapped(iova, length, freedPages.length > 0, how);
     if (how === "queued") return;
     device.counters.iotlbInvalidations++;
     this.#iotlbInvalidations++;

@@ -1,11 +1,11 @@
 /** Groups, and who owns their devices: drivers/iommu/iommu.c of Linux 7.2. */
-import type { DmaAddress, PrivateAddress } from "../engine/addresses.js";
-import type { DomainMapping, IommuDomain } from "./domain.js";
+import type { AttachableDomain, IommuDomain } from "./domain.js";
 import { OwnershipError } from "./errors.js";
+import type { DomainMapping } from "./mappings.js";
 import type { DeviceAccess, RemappingDriver, StreamTarget } from "./remapping-driver.js";
 
-/** A domain that devices of a group are attached to, without a table in the last two cases. */
-export type AnyDomain = IommuDomain<DmaAddress> | IommuDomain<PrivateAddress> | "identity" | "blocking";
+/** What devices of a group are attached to: a domain with a table, or one of the two without. */
+export type AnyDomain = AttachableDomain | "identity" | "blocking";
 
 /** What an access of a device turned out to touch. */
 export type AccessReport =
@@ -59,7 +59,7 @@ export class IommuGroup {
   constructor(
     readonly id: number,
     readonly driver: RemappingDriver,
-    readonly defaultDomain: IommuDomain<DmaAddress> | "identity" | null,
+    readonly defaultDomain: AttachableDomain | "identity" | null,
   ) {
     this.#domain = defaultDomain ?? "blocking";
   }
@@ -149,7 +149,7 @@ export class IommuGroup {
    * iommu_attach_group(). Throws EBUSY when the devices are attached to another domain than the default or the blocking
    * one.
    */
-  attach(domain: IommuDomain<PrivateAddress>): void {
+  attach(domain: IommuDomain): void {
     if (this.#domain !== this.defaultDomain && this.#domain !== "blocking") {
       throw new OwnershipError("EBUSY", `attach group ${this.id} to ${domain.name}`, "it is attached elsewhere");
     }

@@ -25,6 +25,8 @@ export interface RemappingDriver {
   /** The architecture, for people. */
   readonly name: string;
   readonly engine: Engine;
+  /** Addresses that no DMA of the machine can use (iommu_get_resv_regions). */
+  readonly reserved: readonly { readonly first: bigint; readonly last: bigint }[];
   /** Makes an empty table of the format that the driver attaches devices to. */
   createTable(): PageTable;
   /** Changes what a device's requests go through, and drops what the unit has cached of it. */
@@ -35,6 +37,8 @@ export interface RemappingDriver {
    * @param leafOnly no table page was freed
    */
   invalidate(id: number, first: bigint, length: bigint, leafOnly: boolean): void;
+  /** Drops all that is cached of that table. */
+  invalidateAll(id: number): void;
   /** One access as the device puts it on the bus, of whatever kind the address is. */
   access(sid: number, address: bigint, write: boolean): DeviceAccess;
   /** Commands that invalidate, given so far. */

@@ -68,6 +68,7 @@ const PAGE = 4096n;
 
 export class SmmuDriver implements RemappingDriver {
   readonly name = "Arm SMMUv3";
+  readonly reserved = [];
   readonly unit: SmmuUnit;
   invalidations = 0;
   readonly #streams: PhysicalAddress;
@@ -146,6 +147,11 @@ export class SmmuDriver implements RemappingDriver {
       at += (inScale << scale) * PAGE;
       pages -= inScale << scale;
     }
+    this.#sync();
+  }
+
+  invalidateAll(id: number): void {
+    this.#submit(TLBI_NH_ASID | (BigInt(id) << ASID_SHIFT));
     this.#sync();
   }
 

@@ -1,5 +1,5 @@
 /** Drives an Intel VT-d unit in scalable mode: Intel VT-d Architecture Specification Rev. 5.10. */
-import { hex, type PhysicalAddress, physicalAddress, privateAddress } from "../engine/addresses.js";
+import { hex, INTERRUPT_RANGE, type PhysicalAddress, physicalAddress, privateAddress } from "../engine/addresses.js";
 import type { Engine } from "../engine/engine.js";
 import { IommuError } from "../engine/errors.js";
 import type { PageTable } from "../engine/page-table.js";
@@ -49,6 +49,7 @@ const PASS_THROUGH_DOMAIN = 1;
 
 export class VtdDriver implements RemappingDriver {
   readonly name = "Intel VT-d";
+  readonly reserved = [INTERRUPT_RANGE];
   readonly unit: VtdUnit;
   invalidations = 0;
   readonly #rootTable: PhysicalAddress;
@@ -105,11 +106,15 @@ export class VtdDriver implements RemappingDriver {
     const { shift, base } = coveringBlock(first, length);
     const { MAMV, PSI } = this.unit.capabilities.cap;
     if (PSI === 0 || shift - 12 > MAMV) {
-      this.#submit(IOTLB_OF_DOMAIN | (BigInt(domain) << DOMAIN_SHIFT));
+      this.invalidateAll(id);
       return;
     }
     const hint = leafOnly ? INVALIDATION_HINT : 0n;
     this.#submit(IOTLB_OF_PAGES | (BigInt(domain) << DOMAIN_SHIFT), base | hint | BigInt(shift - 12));
+  }
+
+  invalidateAll(id: number): void {
+    this.#submit(IOTLB_OF_DOMAIN | (BigInt(this.#domainId(id)) << DOMAIN_SHIFT));
   }
 
   access(sid: number, address: bigint, write: boolean): DeviceAccess {

@@ -1,22 +1,21 @@
 /** Domains, groups and owners over both architectures: every attach is seen in what the unit then does. */
 import { beforeEach, describe, expect, test } from "vitest";
+import { DmaDevice, DmaHost, mapPhys, unmapPhys } from "../../src/dma/index.js";
+import { DefaultDomain } from "../../src/domain/default-domain.js";
 import { IommuDomain } from "../../src/domain/domain.js";
 import { OwnershipError, type OwnershipErrorCode } from "../../src/domain/errors.js";
 import { IommuGroup } from "../../src/domain/group.js";
 import type { RemappingDriver } from "../../src/domain/remapping-driver.js";
 import { SmmuDriver } from "../../src/domain/smmuv3-driver.js";
 import { VtdDriver } from "../../src/domain/vtd-driver.js";
-import {
-  type DmaAddress,
-  dmaAddress,
-  physicalAddress,
-  type PrivateAddress,
-  privateAddress,
-} from "../../src/engine/addresses.js";
+import { hex, physicalAddress, privateAddress } from "../../src/engine/addresses.js";
 import { newEngine } from "../support/engine.js";
 
 const PAGE = 0x1000n;
-const ADDRESS = 0x7f00_0000n;
+const ADDRESS = privateAddress(0x7f00_0000n);
+/** In a page that the DMA API gives to nobody. */
+const UNMAPPED = 0x1000n;
+const CONTEXT = { cpu: 0, now: 0 };
 const BUFFER = physicalAddress(0x1234_5000n);
 const OTHER = physicalAddress(0x5678_9000n);
 const READ_WRITE = { read: true, write: true };
@@ -39,75 +38,111 @@ const drivers = [
 
 describe.each(drivers)("%s", (_name, make, notMapped) => {
   let driver: RemappingDriver;
-  let dma: IommuDomain<DmaAddress>;
+  let host: DmaHost;
+  let domain: DefaultDomain;
   let group: IommuGroup;
+  let nic: DmaDevice;
 
   beforeEach(async () => {
     driver = await make();
-    dma = new IommuDomain<DmaAddress>(driver, "default", 1);
-    group = new IommuGroup(0, driver, dma);
+    host = new DmaHost();
+    domain = new DefaultDomain(driver, host, "default", 1);
+    group = new IommuGroup(0, driver, domain);
+    nic = new DmaDevice(domain.dma, { name: "0000:01:00.0" });
   });
+
+  const map = (pages: bigint, physical = BUFFER) => mapPhys(nic, CONTEXT, physical, pages * PAGE, "bidirectional");
 
   test("devices reach what is mapped in their domain, and nothing else", () => {
     const device = group.addDevice("0000:01:00.0", 0x100);
     const elsewhere = new IommuGroup(1, driver, "identity").addDevice("0000:82:10.1", 0x8281);
     const nowhere = new IommuGroup(2, driver, null).addDevice("0000:03:00.0", 0x300);
-    const mapping = dma.map(dmaAddress(ADDRESS), BUFFER, 4n * PAGE, READ_WRITE, ["0000:01:00.0"]);
+    const address = map(4n);
+    const mapping = { address, physical: BUFFER, length: 4n * PAGE, users: new Set(["0000:01:00.0"]) };
     const inBuffer = { ok: true, physical: BUFFER + PAGE + 8n };
-    expect(device.access(ADDRESS + PAGE + 8n)).toEqual({ touches: "own", access: inBuffer, mapping });
-    expect(device.access(ADDRESS + 4n * PAGE, true)).toMatchObject({
+    expect(device.access(address + PAGE + 8n)).toEqual({ touches: "own", access: inBuffer, mapping });
+    expect(device.access(UNMAPPED, true)).toMatchObject({
       touches: "nothing",
-      access: { ok: false, code: notMapped, record: { [notMapped === 0x10 ? "InputAddr" : "FI"]: "0x7f004000" } },
+      access: { ok: false, code: notMapped, record: { [notMapped === 0x10 ? "InputAddr" : "FI"]: hex(UNMAPPED) } },
     });
-    const untranslated = { ok: true, physical: ADDRESS };
-    expect(elsewhere.access(ADDRESS)).toEqual({ touches: "untranslated", access: untranslated });
-    expect(nowhere.access(ADDRESS).touches).toBe("nothing");
+    const untranslated = { ok: true, physical: UNMAPPED };
+    expect(elsewhere.access(UNMAPPED)).toEqual({ touches: "untranslated", access: untranslated });
+    expect(nowhere.access(UNMAPPED).touches).toBe("nothing");
   });
 
-  test("what is unmapped stays in use until it is invalidated", () => {
+  test("what the DMA API unmaps is gone from the device, page by page", () => {
     const device = group.addDevice("0000:01:00.0", 0x100);
-    const mapping = dma.map(dmaAddress(ADDRESS), BUFFER, 7n * PAGE, READ_WRITE, ["0000:01:00.0"]);
-    const neighbour = dma.map(dmaAddress(ADDRESS + 7n * PAGE), OTHER, PAGE, READ_WRITE, ["0000:01:00.0"]);
+    const address = map(7n);
+    const neighbour = map(1n, OTHER);
+    for (let page = 0n; page < 7n; page++) expect(device.access(address + page * PAGE).touches).toBe("own");
+    expect(device.access(neighbour).touches).toBe("own");
+    unmapPhys(nic, CONTEXT, address, 7n * PAGE, "bidirectional");
+    for (let page = 0n; page < 7n; page++) expect(device.access(address + page * PAGE).touches).toBe("nothing");
+    expect(device.access(neighbour)).toMatchObject({ touches: "own", access: { physical: OTHER } });
+  });
+
+  test("a lazy domain leaves translations in use until its flush queue is flushed", () => {
+    const lazy = new DefaultDomain(driver, host, "lazy", 2, { flush: "lazy" });
+    const device = new IommuGroup(1, driver, lazy).addDevice("0000:02:00.0", 0x200);
+    const disk = new DmaDevice(lazy.dma, { name: "0000:02:00.0" });
+    const address = mapPhys(disk, CONTEXT, BUFFER, PAGE, "bidirectional");
+    expect(device.access(address).touches).toBe("own");
+    unmapPhys(disk, CONTEXT, address, PAGE, "bidirectional");
+    expect(device.access(address)).toEqual({ touches: "stale", access: { ok: true, physical: BUFFER } });
+    mapPhys(disk, { cpu: 0, now: 50_000_000 }, OTHER, PAGE, "bidirectional");
+    expect(device.access(address).touches).not.toBe("stale");
+  });
+
+  test("what a driver unmaps stays in use until it invalidates", () => {
+    const device = group.addDevice("0000:01:00.0", 0x100);
+    const mine = new IommuDomain(driver, "mine", 3);
+    group.attach(mine);
+    const mapping = mine.map(ADDRESS, BUFFER, 7n * PAGE, READ_WRITE, ["0000:01:00.0"]);
+    const neighbour = mine.map(privateAddress(ADDRESS + 7n * PAGE), OTHER, PAGE, READ_WRITE, ["0000:01:00.0"]);
     for (let page = 0n; page < 8n; page++) device.access(ADDRESS + page * PAGE);
-    dma.unmap(mapping, false);
+    mine.unmap(mapping, false);
     expect(device.access(ADDRESS + 3n * PAGE).touches).toBe("stale");
-    driver.invalidate(1, ADDRESS, 7n * PAGE, true);
+    driver.invalidate(3, ADDRESS, 7n * PAGE, true);
     for (let page = 0n; page < 7n; page++) expect(device.access(ADDRESS + page * PAGE).touches).toBe("nothing");
     expect(device.access(ADDRESS + 7n * PAGE)).toMatchObject({ touches: "own", mapping: neighbour });
-    expect(() => dma.unmap(mapping)).toThrow(/no live mapping/);
+    expect(() => mine.unmap(mapping)).toThrow(/no live mapping/);
+    expect(mine.mappings).toEqual([neighbour]);
   });
 
   test("an address of one domain in another: a fault, or somebody else's memory", () => {
-    const nic = group.addDevice("0000:01:00.0", 0x100);
-    const shared = new IommuDomain<PrivateAddress>(driver, "shared", 2);
-    const display = new IommuGroup(1, driver, dma);
+    const device = group.addDevice("0000:01:00.0", 0x100);
+    const shared = new IommuDomain(driver, "shared", 2);
+    const display = new IommuGroup(1, driver, domain);
     const engine = display.addDevice("0000:02:00.0", 0x200);
     display.claimDmaOwner(shared);
     display.attach(shared);
-    shared.map(privateAddress(ADDRESS), BUFFER, PAGE, READ_WRITE, ["0000:02:00.0"]);
+    const other = new DmaDevice(domain.dma, { name: "0000:05:00.0" });
+    const taken = mapPhys(other, CONTEXT, OTHER, PAGE, "bidirectional");
+    shared.map(ADDRESS, BUFFER, PAGE, READ_WRITE, ["0000:02:00.0"]);
+    shared.map(privateAddress(taken), BUFFER, PAGE, READ_WRITE, ["0000:02:00.0"]);
     expect(engine.access(ADDRESS).touches).toBe("own");
-    expect(nic.access(ADDRESS)).toMatchObject({ touches: "nothing", access: { code: notMapped } });
-    dma.map(dmaAddress(ADDRESS), OTHER, PAGE, READ_WRITE, ["0000:05:00.0"]);
-    expect(nic.access(ADDRESS)).toMatchObject({ touches: "foreign", access: { physical: OTHER } });
+    expect(device.access(ADDRESS)).toMatchObject({ touches: "nothing", access: { code: notMapped } });
+    expect(engine.access(taken)).toMatchObject({ touches: "own", access: { physical: BUFFER } });
+    expect(device.access(taken)).toMatchObject({ touches: "foreign", access: { physical: OTHER } });
   });
 
   test("a claim takes the device from the DMA API and gives it back", () => {
     const device = group.addDevice("0000:01:00.0", 0x100);
-    dma.map(dmaAddress(ADDRESS), BUFFER, PAGE, READ_WRITE, ["0000:01:00.0"]);
-    expect(device.access(ADDRESS).touches).toBe("own");
+    const address = map(1n);
+    expect(device.access(address).touches).toBe("own");
     const owner = {};
     group.claimDmaOwner(owner);
     expect(group.owner).toBe(owner);
-    expect(device.access(ADDRESS).touches).toBe("nothing");
-    const mine = new IommuDomain<PrivateAddress>(driver, "mine", 2);
+    expect(device.access(address).touches).toBe("nothing");
+    const mine = new IommuDomain(driver, "mine", 2);
     group.attach(mine);
-    mine.map(privateAddress(ADDRESS), OTHER, PAGE, READ_WRITE, ["0000:01:00.0"]);
-    expect(device.access(ADDRESS)).toMatchObject({ touches: "own", access: { physical: OTHER } });
+    mine.map(privateAddress(address), OTHER, PAGE, READ_WRITE, ["0000:01:00.0"]);
+    expect(device.access(address)).toMatchObject({ touches: "own", access: { physical: OTHER } });
     expect(codeOf(() => group.attach(mine))).toBe("EBUSY");
     group.detach();
-    expect(device.access(ADDRESS).touches).toBe("nothing");
+    expect(device.access(address).touches).toBe("nothing");
     group.releaseDmaOwner();
-    expect(device.access(ADDRESS)).toMatchObject({ touches: "own", access: { physical: BUFFER } });
+    expect(device.access(address)).toMatchObject({ touches: "own", access: { physical: BUFFER } });
     mine.release();
   });
 
@@ -148,11 +183,11 @@ describe.each(drivers)("%s", (_name, make, notMapped) => {
       group.releaseDmaOwner();
       expect(group.owner).toBe(owner);
       group.releaseDmaOwner();
-      expect([group.owner, group.domain]).toEqual([null, dma]);
+      expect([group.owner, group.domain]).toEqual([null, domain]);
     });
 
     test("a device of another group", () => {
-      const other = new IommuGroup(1, driver, dma).addDevice("0000:02:00.0", 0x200);
+      const other = new IommuGroup(1, driver, domain).addDevice("0000:02:00.0", 0x200);
       expect(codeOf(() => group.claimDeviceDmaOwner(other, owner))).toBe("ENODEV");
     });
 
@@ -161,7 +196,7 @@ describe.each(drivers)("%s", (_name, make, notMapped) => {
     });
 
     test("a claim of a group that is attached elsewhere", () => {
-      const elsewhere = new IommuDomain<PrivateAddress>(driver, "elsewhere", 3);
+      const elsewhere = new IommuDomain(driver, "elsewhere", 3);
       group.attach(elsewhere);
       expect(codeOf(() => group.claimDmaOwner(owner))).toBe("EBUSY");
       expect(codeOf(() => group.useDefaultDomain())).toBe(null);
