@@ -398,7 +398,7 @@ export class SmmuUnit {
 
   /** What the device is to use, as the last step of a translation request found it. */
   #reached({ sid, pasid, iova }: TranslationRequest): Pick<SmmuCompletion, "physical" | "size"> {
-    const resolved = this.#resolved.require(sid, pasid ?? null);
+    const resolved = this.#resolved.known(sid, pasid ?? null);
     const split = atsMode(resolved.configuration.entry, this.registers.atsChecked) === "split-stage";
     const physical = split ? physicalAddress(intermediateAddress(this.#engine, resolved, iova)) : this.#one.physical;
     return { physical, size: this.#one.pageSize ?? SMALLEST_TRANSLATION_UNIT };
@@ -486,7 +486,7 @@ export class SmmuUnit {
   }
 
   #walkFaulted(batch: UnitBatch, index: number, sid: number, ssid: number | null): void {
-    const resolved = this.#resolved.require(sid, ssid);
+    const resolved = this.#resolved.known(sid, ssid);
     const fault = walkFault(this.#engine, batch.status[index], resolved, this.#incoming(batch, index, sid, ssid));
     if (this.#asked) this.#answer(batch, index, this.#unanswered(fault));
     // An address that full ATS let pass, and that no memory has (section 3.9.1.1).

@@ -28,7 +28,7 @@ export class ResolvedSources<R extends ResolvedSource> {
   }
 
   /** What a request that went through a regime belongs to. */
-  require(sid: number, pasid: number | null): R {
+  known(sid: number, pasid: number | null): R {
     const resolved = this.get(sid, pasid);
     if (!resolved) throw new Error(`source ${sid} was never resolved`);
     return resolved;

@@ -247,7 +247,7 @@ export class VtdUnit {
     this.#translateOne(asked, { read: false, privileged, execute });
     const completes = (): boolean => this.#fault?.completion === "success" || this.#fault?.completion === "effective";
     if (this.#fault) return completes() ? NOTHING_PERMITTED : this.#fault;
-    const { governing } = this.#resolved.require(request.sid, request.pasid ?? null);
+    const { governing } = this.#resolved.known(request.sid, request.pasid ?? null);
     const grants =
       this.#translation.lastGrants >>> (this.#privileged(asked, governing) ? layout.GRANT_PRIVILEGED_SHIFT : 0);
     const write = (grants & layout.GRANT_WRITE) !== 0 && !noWrite;
@@ -435,7 +435,7 @@ export class VtdUnit {
   }
 
   #walkFaulted(batch: UnitBatch, index: number, sid: number, pasid: number | null): void {
-    const resolved = this.#resolved.require(sid, pasid);
+    const resolved = this.#resolved.known(sid, pasid);
     const request = this.#requestIn(batch, index, sid, pasid);
     const { translator, legacy, firstLevels } = resolved.vtd;
     const writes = request.access === "write" || request.access === "atomic";
