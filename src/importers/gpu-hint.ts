@@ -1,0 +1,34 @@
+import { hex } from "../engine/addresses.js";
+import { IommuError } from "../engine/errors.js";
+import { alignUp, pageSizeBitmap } from "./bits.js";
+import { addressBits, type Hint, prefer } from "./hint.js";
+import type { HintRequest } from "./importer.js";
+
+/** The part of a hint that a device has that needs virtual and DMA address aligned to each entry's size. */
+export function alignedEntriesHint(
+  importer: string,
+  sizes: readonly bigint[],
+  dmaBits: number,
+  { va, length }: HintRequest,
+): Hint {
+  if (va === undefined) throw new IommuError("invalid", `${importer}: hint`, undefined, "it has virtual addresses");
+  const hint = { pageSizes: pageSizeBitmap(sizes), addressLimit: addressBits(dmaBits) };
+  const modulus = sizes.findLast((size) => alignUp(va, size) + size <= va + length);
+  if (modulus === undefined || modulus === sizes[0]) {
+    const reason = `no entry above ${sizes[0]} bytes fits ${hex(length)} bytes at virtual address ${hex(va)}`;
+    return { ...hint, indifferent: { reason } };
+  }
+  return {
+    ...hint,
+    congruentTo: prefer(
+      { address: va, modulus },
+      `an entry of ${modulus} bytes needs virtual address and DMA address aligned to it`,
+    ),
+    singleSegment: prefer(true as const, "one segment must cover an entry"),
+  };
+}
+
+/** A hint without a wish for the IOVA's value. */
+export function indifferentHint(pageSizes: bigint, dmaBits: number, reason: string): Hint {
+  return { pageSizes, addressLimit: addressBits(dmaBits), indifferent: { reason } };
+}
