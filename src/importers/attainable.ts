@@ -1,6 +1,5 @@
 /** From physical memory to what an importer gets: DMA segments at an IOVA, and the best that any IOVA can give. */
-import type { PhysicalAddress } from "../engine/addresses.js";
-import { hex } from "../engine/addresses.js";
+import { type DmaAddress, dmaAddress, hex, type PhysicalAddress } from "../engine/addresses.js";
 import { IommuError } from "../engine/errors.js";
 import { alignDown, alignUp, bitLength, nextCongruent, trailingZeros } from "./bits.js";
 import type { Importer, MemoryKind, Plan, Segment } from "./importer.js";
@@ -45,8 +44,8 @@ export function dmaSegments(
   pieces: readonly Piece[],
   iova: bigint,
   { granule, maxSegment }: Pick<Domain, "granule" | "maxSegment">,
-): Segment<bigint>[] {
-  const segments: { address: bigint; length: bigint; memory: MemoryKind }[] = [];
+): Segment[] {
+  const segments: { address: DmaAddress; length: bigint; memory: MemoryKind }[] = [];
   let at = iova;
   for (const { physical, length, memory = "system" } of pieces) {
     const offset = physical % granule;
@@ -61,7 +60,7 @@ export function dmaSegments(
     ) {
       previous.length += length;
     } else {
-      segments.push({ address, length, memory });
+      segments.push({ address: dmaAddress(address), length, memory });
     }
   }
   return segments;

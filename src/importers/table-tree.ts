@@ -82,8 +82,8 @@ export class TableTree {
   }
 
   #table(va: bigint, depth: number, level: TableLevel): bigint {
-    let tables = this.#tables.get(level);
-    if (!tables) this.#tables.set(level, (tables = new Map()));
+    const tables = this.#tables.get(level) ?? new Map<bigint, bigint>();
+    this.#tables.set(level, tables);
     const key = va >> BigInt(level.shift + level.indexBits);
     const found = tables.get(key);
     if (found !== undefined) return found;
