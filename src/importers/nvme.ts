@@ -12,7 +12,7 @@ const PAGE = 4096n;
 const ENTRY = 8n;
 /** Entries of a PRP list page; the last points to the next page if more remain. */
 const LIST_ENTRIES = 512;
-/** Lists of up to 32 entries come from Linux's small pool. */
+/** A transfer whose list fits takes it from Linux's small pool; otherwise all its lists are pages. */
 const SMALL_LIST_BYTES = 256;
 /** SQE bytes 39:24, DPTR. */
 const DATA_POINTER_BYTES = 16;
@@ -82,12 +82,13 @@ function prpList(leaves: readonly LeafRun[], length: bigint): Tables {
   const offset = -leaves[0].va;
   memory.write(pointer, pages[0] + offset);
   if (pages.length === 2) memory.write(pointer + ENTRY, pages[1]);
+  const listBytes = (pages.length - 1) * Number(ENTRY) <= SMALL_LIST_BYTES ? SMALL_LIST_BYTES : Number(PAGE);
   let slot = pointer + ENTRY;
   let room = 0;
   for (let index = 1; pages.length > 2 && index < pages.length; index++) {
     const left = pages.length - index;
     if (room === 0 || (room === 1 && left > 1)) {
-      const list = memory.allocate(left <= SMALL_LIST_BYTES / 8 ? SMALL_LIST_BYTES : Number(PAGE), SMALL_LIST_BYTES);
+      const list = memory.allocate(listBytes, listBytes);
       memory.write(slot, list);
       slot = list;
       room = LIST_ENTRIES;
@@ -174,6 +175,7 @@ function sglSegments(leaves: readonly LeafRun[]): Tables {
     memory.write(slot, address);
     memory.write(slot + 8n, length | (type << TYPE_SHIFT));
   };
+  const listBytes = leaves.length * Number(DESCRIPTOR) <= SMALL_LIST_BYTES ? SMALL_LIST_BYTES : Number(PAGE);
   let next = pointer;
   for (let index = 0; index < leaves.length; ) {
     const left = leaves.length - index;
@@ -183,9 +185,8 @@ function sglSegments(leaves: readonly LeafRun[]): Tables {
     }
     const isLast = left <= PAGE_DESCRIPTORS;
     const descriptors = isLast ? left : PAGE_DESCRIPTORS;
-    const bytes = descriptors * Number(DESCRIPTOR);
-    const list = memory.allocate(bytes <= SMALL_LIST_BYTES ? SMALL_LIST_BYTES : Number(PAGE), SMALL_LIST_BYTES);
-    write(next, list, BigInt(bytes), isLast ? LAST_SEGMENT : SEGMENT);
+    const list = memory.allocate(listBytes, listBytes);
+    write(next, list, BigInt(descriptors) * DESCRIPTOR, isLast ? LAST_SEGMENT : SEGMENT);
     next = list;
     for (let slot = isLast ? 0 : 1; slot < descriptors; slot++, next += DESCRIPTOR) {
       const { address, size } = leaves[index++];

@@ -114,7 +114,7 @@ describe("attainable", () => {
         expect(best.total).toBe(fewest);
         expect(totalAt(best.iova as bigint)).toBe(fewest);
       }),
-      { numRuns: 60 },
+      { numRuns: 40 },
     );
   });
 });

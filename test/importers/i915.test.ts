@@ -124,11 +124,11 @@ function slowPages(wanted: MapRequest, generation: "gen11" | "xehp"): Map<bigint
 describe("i915 tables", () => {
   it.each(["gen11", "xehp"] as const)("chooses sizes as the slow model does, %s", (generation) => {
     fc.assert(
-      fc.property(arbitraryRequest({ maxPages: 1600 }), (wanted) => {
+      fc.property(arbitraryRequest({ maxPages: 1100 }), (wanted) => {
         const planned = i915({ generation }).plan(wanted).entries;
         expect(new Map([...planned].sort())).toEqual(new Map([...slowPages(wanted, generation)].sort()));
       }),
-      { numRuns: 150 },
+      { numRuns: 60 },
     );
   });
 
@@ -141,7 +141,7 @@ describe("i915 tables", () => {
     const wanted = arbitraryRequest({ maxPages: 600 });
     fc.assert(
       fc.property(wanted, (one) => checkTables(i915({ generation }), one, unread)),
-      { numRuns: 25 },
+      { numRuns: 15 },
     );
   });
 
@@ -149,7 +149,7 @@ describe("i915 tables", () => {
     const wanted = arbitraryRequest({ maxPages: 48, page: 65536n, memory: "vram" });
     fc.assert(
       fc.property(wanted, (one) => checkTables(i915({ generation: "xehp" }), one)),
-      { numRuns: 25 },
+      { numRuns: 15 },
     );
   });
 

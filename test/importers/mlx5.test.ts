@@ -140,7 +140,7 @@ describe("mlx5 tables", () => {
         expect(mapping.translate(wanted.va - 1n)).toHaveProperty("fault");
         expect(mapping.total).toBe(wanted.segments.length);
       }),
-      { numRuns: 40 },
+      { numRuns: 20 },
     );
   });
 

@@ -87,7 +87,7 @@ describe("ib_umem_find_best_pgsz", () => {
         };
         expect(findBestPageSize(umemOf(wanted.segments), bitmap, wanted.va)).toBe(candidates.findLast(fits) ?? 0n);
       }),
-      { numRuns: 300 },
+      { numRuns: 60 },
     );
   });
 });

@@ -88,18 +88,18 @@ function slowSizes(wanted: MapRequest): Map<bigint, number> {
 describe("xe tables", () => {
   it("chooses sizes as the page-by-page model does", () => {
     fc.assert(
-      fc.property(arbitraryRequest({ maxPages: 1600 }), (wanted) => {
+      fc.property(arbitraryRequest({ maxPages: 1100 }), (wanted) => {
         const { entries } = xe().plan(wanted);
         expect(new Map([...entries].sort())).toEqual(new Map([...slowSizes(wanted)].sort()));
       }),
-      { numRuns: 150 },
+      { numRuns: 60 },
     );
   });
 
   it.each([1255, 1200])("leads every page to its segment, graphics %i", (graphics) => {
     fc.assert(
       fc.property(arbitraryRequest({ maxPages: 600 }), (wanted) => checkTables(xe({ graphics }), wanted)),
-      { numRuns: 40 },
+      { numRuns: 20 },
     );
   });
 
