@@ -75,8 +75,8 @@ export interface Attainable {
 /**
  * The fewest entries over every IOVA that the domain permits.
  *
- * An importer that looks at the DMA address asks, of a segment that begins at virtual address v and at offset d behind the
- * IOVA x, only up to which power of two v and x + d agree: the depth to which x agrees with r = v - d. Deeper never needs
+ * An importer that looks at the DMA address asks of a segment that begins at virtual address v and at offset d behind the
+ * IOVA x only up to which power of two v and x + d agree: the depth to which x agrees with r = v - d. Deeper never needs
  * more entries. Now take any permitted x and the segment whose r it agrees with deepest, to depth m. Replace x by a
  * permitted x' that agrees with that r as deeply as any permitted address does, so at least to m. With every other segment's
  * r', x agrees to at most m; so r and r' agree at least as deeply as x and r' do, and so do x' and r'. Nothing got worse: the
@@ -93,12 +93,13 @@ export function attainable<A extends bigint>(importer: Importer<A>, buffer: Buff
     return { total: plan(segments).total, iova: null };
   }
   let best: Attainable | undefined;
-  let refusal: unknown;
+  let refusal: IommuError | undefined;
   for (const iova of candidates(importer, buffer, domain)) {
     try {
       const { total } = plan(dmaSegments(pieces, iova, domain));
       if (best === undefined || total < best.total) best = { total, iova };
     } catch (error) {
+      if (!(error instanceof IommuError)) throw error;
       refusal = error;
     }
   }

@@ -4,16 +4,20 @@ import { alignUp, pageSizeBitmap } from "./bits.js";
 import { addressBits, type Hint, prefer } from "./hint.js";
 import type { HintRequest } from "./importer.js";
 
-/** The part of a hint that a device has that needs virtual and DMA address aligned to each entry's size. */
+/**
+ * The hint of a device that needs virtual and DMA address aligned to each entry's size.
+ * @param starts what a virtual address must be a multiple of for the first entry of a size
+ */
 export function alignedEntriesHint(
   importer: string,
   sizes: readonly bigint[],
   dmaBits: number,
   { va, length }: HintRequest,
+  starts: (size: bigint) => bigint = (size) => size,
 ): Hint {
   if (va === undefined) throw new IommuError("invalid", `${importer}: hint`, undefined, "it has virtual addresses");
   const hint = { pageSizes: pageSizeBitmap(sizes), addressLimit: addressBits(dmaBits) };
-  const modulus = sizes.findLast((size) => alignUp(va, size) + size <= va + length);
+  const modulus = sizes.findLast((size) => alignUp(va, starts(size)) + size <= va + length);
   if (modulus === undefined || modulus === sizes[0]) {
     const reason = `no entry above ${sizes[0]} bytes fits ${hex(length)} bytes at virtual address ${hex(va)}`;
     return { ...hint, indifferent: { reason } };

@@ -84,12 +84,27 @@ export function i915({ generation = "gen11", scratch64K = true }: I915Options = 
       }
       return cursor.leaves;
     },
+    // Pages that are no 64 KiB cost least in front, at the end of a table of their own.
+    ideal: (length) => {
+      const wholeTables = xehp || scratch64K ? length : length - (length % BLOCK);
+      return fewest(wholeTables, sizes) + fewest(length - wholeTables, [PAGE]);
+    },
     build: (leaves) => buildTables(leaves, xehp),
     hint: (buffer) =>
       buffer.memory === "vram"
         ? indifferentHint(pageSizeBitmap(sizes), dmaBits, "its own memory is not reached through an IOVA")
-        : alignedEntriesHint(name, sizes, dmaBits, buffer),
+        : alignedEntriesHint(name, sizes, dmaBits, buffer, (size) => (size === LARGE_PAGE && !xehp ? BLOCK : size)),
   });
+}
+
+/** Entries for so many bytes, the largest first. */
+function fewest(length: bigint, sizes: readonly bigint[]): number {
+  let left = length;
+  return sizes.reduceRight((entries, size) => {
+    const count = Number(left / size);
+    left %= size;
+    return entries + count;
+  }, 0);
 }
 
 /** Where the driver is in the segments, and what it has written. */

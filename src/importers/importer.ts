@@ -116,6 +116,8 @@ export interface ImporterDefinition {
   readonly rules: SegmentRules;
   /** The entries for a request that the rules allow; throws what only this importer refuses. */
   leaves(va: bigint, segments: readonly Required<Segment<bigint>>[]): LeafRun[];
+  /** Fewest entries for so many bytes; when left out, those of one segment with every address zero. */
+  ideal?(length: bigint): number;
   build(leaves: readonly LeafRun[], request: { readonly va: bigint; readonly length: bigint }): Tables;
   hint(buffer: HintRequest): Hint;
 }
@@ -127,7 +129,9 @@ export function defineImporter<A extends bigint = DmaAddress>(definition: Import
     const length = checkRequest(definition, request.va, segments);
     const va = request.va ?? 0n;
     const leaves = definition.leaves(va, segments);
-    const ideal = countAll(definition.leaves(0n, [{ address: 0n, length, memory: segments[0].memory }]));
+    const ideal =
+      definition.ideal?.(length) ??
+      countAll(definition.leaves(0n, [{ address: 0n, length, memory: segments[0].memory }]));
     const total = countAll(leaves);
     return { leaves, entries: countBySize(leaves), total, ideal, tidiness: ideal / total, va, length };
   };

@@ -3,8 +3,8 @@
  * Linux drivers/infiniband/hw/mlx5 (mlx5_ib.h, mr.c, umr.c, mem.c), include/linux/mlx5/mlx5_ifc.h and device.h.
  */
 import { IommuError } from "../engine/errors.js";
-import { alignUp, trailingZeros } from "./bits.js";
-import { addressBits, prefer } from "./hint.js";
+import { alignUp, pageSizesOf, trailingZeros } from "./bits.js";
+import { addressBits, type Hint, must, prefer } from "./hint.js";
 import { defineImporter, type Importer, type LeafRun, segmentName, type Tables } from "./importer.js";
 import { dmaOffset, findBestPageOffset, PAGE_SIZE, type Umem } from "./rdma.js";
 import { regionImporter } from "./rdma-region.js";
@@ -31,17 +31,20 @@ export interface Mlx5Options {
   readonly minLogEntitySize?: number;
   /** umr_log_entity_size_5: a UMR has a sixth bit for the page size. */
   readonly umrLogEntitySize5?: boolean;
+  /** Pages come with faults and may move (on-demand paging): only PAGE_SIZE always fits. */
+  readonly onDemand?: boolean;
   /** Key that KSM and KLM entries name. */
   readonly key?: number;
 }
 
 /** Page sizes of an HCA as a bitmap (mlx5_umem_mkc_find_best_pgsz). */
 export function mlx5PageSizes(options: Mlx5Options, virt: bigint): bigint {
-  const { mode = "mtt", maxLogEntitySize = 0, minLogEntitySize = 0, umrLogEntitySize5 = false } = options;
+  const { mode = "mtt", maxLogEntitySize = 0, minLogEntitySize = 0, umrLogEntitySize5 = false, onDemand } = options;
   const tooLarge = maxLogEntitySize > DEFAULT_MAX_LOG_ENTITY && !umrLogEntitySize5;
   const max = maxLogEntitySize === 0 || tooLarge ? DEFAULT_MAX_LOG_ENTITY : maxLogEntitySize;
   const min = Math.max(minLogEntitySize, ADAPTER_PAGE_SHIFT);
   const sizes = max < min ? 0n : (2n << BigInt(max)) - (1n << BigInt(min));
+  if (onDemand) return sizes & PAGE_SIZE;
   // A KSM's pages are counted from its own start, so the start must be on a page boundary.
   return mode === "ksm" && virt !== 0n ? sizes & ((2n << BigInt(trailingZeros(virt))) - 1n) : sizes;
 }
@@ -73,6 +76,9 @@ export function mlx5(options: Mlx5Options = {}): Importer {
   });
 }
 
+/** Most bytes of a KLM. */
+const KLM_BYTES = 0xffff_ffffn;
+
 /** Any bytes at any place: an entry a segment (struct mlx5_klm: bcount, key, va). */
 function klm(key: number): Importer {
   const name = "mlx5-klm";
@@ -86,7 +92,7 @@ function klm(key: number): Importer {
       let at = va;
       return segments.map((segment, index) => {
         const { address, length, memory } = segment;
-        if (length >> 32n !== 0n) {
+        if (length > KLM_BYTES) {
           throw new IommuError("invalid", segmentName(name, index, segment), address, "a KLM's byte count has 32 bits");
         }
         const leaf = { va: at, address, size: length, count: 1, memory };
@@ -94,11 +100,13 @@ function klm(key: number): Importer {
         return leaf;
       });
     },
+    ideal: (length) => Number((length + KLM_BYTES - 1n) / KLM_BYTES),
     build: (leaves) => klmList(leaves, key),
     hint: () => ({
       pageSizes: 0n,
       indifferent: { reason: "a KLM entry begins at any byte and is as long as its segment" },
       singleSegment: prefer(true as const, "an entry a segment"),
+      maxSegment: must(KLM_BYTES, "a KLM's byte count has 32 bits"),
       addressLimit: addressBits(64),
     }),
   });
@@ -159,4 +167,15 @@ export function mlx5QueuePages(umem: Umem, sizes: bigint): QueuePages | null {
   const offset = dmaOffset(umem, pageSize);
   const pages = Number((offset + umem.length + pageSize - 1n) / pageSize);
   return { pageSize, pageOffset: Number(offset / (pageSize / PAGE_OFFSET_SCALE)), pages };
+}
+
+/** What a queue of so many bytes asks of an IOVA: to lie in one page, at its beginning. */
+export function mlx5QueueHint(length: bigint, sizes: bigint): Hint {
+  const pageSize = pageSizesOf(sizes).find((size) => size >= length);
+  const hint = { pageSizes: sizes, addressLimit: addressBits(64) };
+  if (pageSize === undefined) return hint;
+  return {
+    ...hint,
+    align: prefer(pageSize, "a queue's page holds it whole if it does not cross a boundary of its size"),
+  };
 }

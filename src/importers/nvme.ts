@@ -24,6 +24,8 @@ const LAST_SEGMENT = 0x30n;
 const TYPE_SHIFT = 56n;
 const DESCRIPTOR = 16n;
 const PAGE_DESCRIPTORS = 256;
+/** Most bytes of a descriptor. */
+const DESCRIPTOR_BYTES = 0xffff_ffffn;
 
 export interface NvmeOptions {
   readonly mode?: "prp" | "sgl";
@@ -66,7 +68,10 @@ function prp(): Importer {
     hint: () => ({
       pageSizes: PAGE,
       indifferent: { reason: "a PRP entry is a page of 4 KiB, wherever it is" },
-      boundary: must(PAGE - 1n, "every break must be on a page boundary (the queue's virt_boundary_mask)"),
+      singleSegment: prefer(
+        true as const,
+        "a break must be on a page boundary (virt_boundary_mask); one segment has none",
+      ),
       addressLimit: addressBits(64),
     }),
   });
@@ -145,7 +150,7 @@ function sgl(): Importer {
       let at = 0n;
       return segments.map((segment, index) => {
         const { address, length, memory } = segment;
-        if (length >> 32n !== 0n) {
+        if (length > DESCRIPTOR_BYTES) {
           throw new IommuError(
             "invalid",
             segmentName(name, index, segment),
@@ -158,11 +163,13 @@ function sgl(): Importer {
         return leaf;
       });
     },
+    ideal: (length) => Number((length + DESCRIPTOR_BYTES - 1n) / DESCRIPTOR_BYTES),
     build: sglSegments,
     hint: () => ({
       pageSizes: 0n,
       indifferent: { reason: "an SGL descriptor begins at any byte and is as long as its segment" },
       singleSegment: prefer(true as const, "a descriptor a segment"),
+      maxSegment: must(DESCRIPTOR_BYTES, "a descriptor's length has 32 bits"),
       addressLimit: addressBits(64),
     }),
   });

@@ -16,6 +16,8 @@ export interface Umem {
   readonly length: bigint;
   /** DMA segments in whole pages, from the page of `address` on. */
   readonly segments: readonly Segment<bigint>[];
+  /** log2 of the page size of an on-demand region, which has no other. */
+  readonly odpPageShift?: number;
 }
 
 const ADDRESS_MASK = 0xffff_ffff_ffff_ffffn;
@@ -26,7 +28,9 @@ const ADDRESS_MASK = 0xffff_ffff_ffff_ffffn;
  * @param virt I/O virtual address of the first byte
  * @returns a page size, or 0n if none of the sizes can map the memory
  */
-export function findBestPageSize({ address, length, segments }: Umem, sizes: bigint, virt: bigint): bigint {
+export function findBestPageSize(umem: Umem, sizes: bigint, virt: bigint): bigint {
+  const { address, length, segments, odpPageShift } = umem;
+  if (odpPageShift !== undefined) return sizes & (1n << BigInt(odpPageShift));
   const last = virt + length - 1n;
   if (length <= 0n || last > ADDRESS_MASK) return 0n;
   const rangeBits = BigInt(Math.max(bitLength(virt ^ last), 1));

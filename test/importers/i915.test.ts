@@ -153,6 +153,29 @@ describe("i915 tables", () => {
     );
   });
 
+  it.each([
+    [{}, "68K@1M", 2],
+    [{ scratch64K: false }, "68K@1M", 17],
+    [{ scratch64K: false }, "2M+64K@1M", 17],
+    [{ generation: "gen9", scratch64K: false }, "2M+64K@1M", 48],
+    [{ generation: "gen9" }, "2M+68K@1M", 34],
+    [{ generation: "gen8" }, "2M@1M", 512],
+    [{ generation: "xehp" }, "2M+68K@1M", 3],
+  ] as const)("has the fewest entries that any place gives, %j for %s", (options, layout, ideal) => {
+    expect(i915(options).plan(request("2M", layout)).ideal).toBe(ideal);
+  });
+
+  it("reaches them with odd pages in front", () => {
+    expect(i915().plan(request("2M-4K", "68K@4M-4K"))).toMatchObject({ total: 2, ideal: 2, tidiness: 1 });
+  });
+
+  it("asks for 64 KiB only where a table begins in the buffer", () => {
+    const inside = { va: bytes("2M+64K"), length: bytes("1M") };
+    expect(i915().hint(inside).indifferent).toBeDefined();
+    expect(i915({ generation: "xehp" }).hint(inside).congruentTo?.value.modulus).toBe(65536n);
+    expect(i915().hint({ ...inside, va: bytes("2M-64K") }).congruentTo?.value.modulus).toBe(65536n);
+  });
+
   it("marks the directory entry of a table of 64 KiB pages", () => {
     const ips = i915().map(request("2M", "64K@1M"));
     const words = [...ips.memory.words()].map(({ word }) => word);

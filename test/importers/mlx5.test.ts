@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { attainable } from "../../src/importers/attainable.js";
 import { physicalAddress } from "../../src/engine/addresses.js";
-import { mlx5, mlx5PageSizes, mlx5QueuePages, umrBytes } from "../../src/importers/mlx5.js";
+import { mlx5, mlx5PageSizes, mlx5QueueHint, mlx5QueuePages, umrBytes } from "../../src/importers/mlx5.js";
 import { umemOf } from "../../src/importers/rdma.js";
 import { refused } from "../support/errors.js";
 import { arbitraryRequest, bytes, checkTables, entriesText, request, segments } from "./support.js";
@@ -68,6 +68,7 @@ describe("mlx5 entries", () => {
     ["a smallest entity below the adapter's page", { minLogEntitySize: 8 }, "4K", "2G"],
     ["with a largest entity", { maxLogEntitySize: 21 }, "4K", "2M"],
     ["beyond 31 without the sixth bit in a UMR", { maxLogEntitySize: 40 }, "4K", "2G"],
+    ["of an on-demand region", { onDemand: true, maxLogEntitySize: 21 }, "4K", "4K"],
     ["beyond 31 with it", { maxLogEntitySize: 40, umrLogEntitySize5: true }, "4K", "1T"],
   ] as const)("has page sizes %s", (_, options, smallest, largest) => {
     expect(mlx5PageSizes(options, 4096n)).toBe(2n * bytes(largest) - bytes(smallest));
@@ -119,6 +120,12 @@ describe("mlx5 queues", () => {
     expect(mlx5QueuePages(umemOf(segments(layout)), sizes)).toEqual({ pageSize: bytes(pageSize), pageOffset, pages });
   });
 
+  it("asks for an IOVA aligned to the page that holds it", () => {
+    const sizes = mlx5PageSizes({}, 0n);
+    expect(mlx5QueueHint(bytes("48K"), sizes).align?.value).toBe(bytes("64K"));
+    expect(mlx5QueueHint(bytes("4G"), sizes).align).toBeUndefined();
+  });
+
   it("is refused where no page expresses the offset", () => {
     expect(mlx5QueuePages(umemOf(segments("4K@1M+32")), mlx5PageSizes({}, 0n))).toBeNull();
   });
@@ -150,6 +157,11 @@ describe("mlx5 tables", () => {
     expect(mapping.translate(bytes("64K+12444"))).toMatchObject({ address: bytes("1M+12444") });
     expect(mapping.translate(bytes("64K+99"))).toHaveProperty("fault");
     expect(mapping.translate(bytes("64K+12445"))).toHaveProperty("fault");
+  });
+
+  it("has an ideal for more bytes than a KLM holds", () => {
+    const { total, ideal } = mlx5({ mode: "klm" }).plan(request("0", "3G@0 3G@8G"));
+    expect([total, ideal]).toEqual([2, 2]);
   });
 
   it("hints by mode", () => {

@@ -137,7 +137,7 @@ describe("NVMe SGL", () => {
     });
     expect(nvme().hint({ length: 4096n })).toMatchObject({
       indifferent: {},
-      boundary: { value: 4095n, strength: "must" },
+      singleSegment: { strength: "prefer" },
     });
   });
 });

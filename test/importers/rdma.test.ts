@@ -54,6 +54,12 @@ describe("ib_umem_find_best_pgsz", () => {
     expect(dmaOffset(umem, 0x4000n)).toBe(0x80n);
   });
 
+  it("has one page size for an on-demand region", () => {
+    const umem = { ...umemOf(segments("2M@4M")), odpPageShift: 12 };
+    expect(findBestPageSize(umem, EVERY, bytes("2M"))).toBe(4096n);
+    expect(findBestPageSize(umem, bytes("2M"), bytes("2M"))).toBe(0n);
+  });
+
   it.each([
     ["4 KiB at 0", "0", "4K", "4K", 1],
     ["4 KiB across a boundary", "2K", "4K", "4K", 2],

@@ -77,6 +77,7 @@ export function checkTables<A extends bigint>(importer: Importer<A>, wanted: Map
   for (const size of found.values()) bySize.set(size, (bySize.get(size) ?? 0) + 1);
   expect(new Map([...mapping.entries].sort())).toEqual(new Map([...bySize].sort()));
   expect(mapping.total).toBe(found.size);
+  expect(mapping.tidiness).toBeLessThanOrEqual(1);
   const words = [...mapping.memory.words()].filter(({ address }) => !read.has(address));
   expect(words.length).toBeLessThanOrEqual(leafSlots.size * unread);
   expect(mapping.leafWords).toBe(leafSlots.size + words.length);
