@@ -77,10 +77,13 @@ export function i915({ generation = "gen11", scratch64K = true }: I915Options = 
       const blocks = (sizes as readonly bigint[]).includes(BLOCK);
       const large = (sizes as readonly bigint[]).includes(LARGE_PAGE);
       while (!cursor.done) {
-        if (blocks && cursor.room === BLOCK && cursor.fits(BLOCK))
+        if (blocks && cursor.room === BLOCK && cursor.fits(BLOCK)) {
           cursor.emit(BLOCK, cursor.left - (cursor.left % BLOCK));
-        else if (xehp) fillTableXehp(cursor);
-        else fillTable(cursor, large, scratch64K);
+        } else if (xehp) {
+          fillTableXehp(cursor);
+        } else {
+          fillTable(cursor, large, scratch64K);
+        }
       }
       return cursor.leaves;
     },
@@ -190,14 +193,12 @@ function fillTable(cursor: Cursor, large: boolean, scratch64K: boolean): void {
 function fillTableXehp(cursor: Cursor): void {
   const tableEnd = cursor.va + cursor.room;
   if (cursor.memory === "vram" && cursor.room === BLOCK && cursor.end - cursor.va >= BLOCK) {
-    while (cursor.va < tableEnd) cursor.emit(LARGE_PAGE, smaller(cursor.left, tableEnd - cursor.va), "compact");
+    while (cursor.va < tableEnd) cursor.emit(LARGE_PAGE, smaller(cursor.left, cursor.room), "compact");
   } else if (isAligned(cursor.va, LARGE_PAGE) && cursor.fits(LARGE_PAGE)) {
-    do {
-      const bytes = smaller(cursor.left, tableEnd - cursor.va);
-      cursor.emit(LARGE_PAGE, bytes - (bytes % LARGE_PAGE), "ps64");
-    } while (!cursor.done && cursor.va < tableEnd && cursor.fits(LARGE_PAGE));
+    const bytes = smaller(cursor.left, cursor.room);
+    cursor.emit(LARGE_PAGE, bytes - (bytes % LARGE_PAGE), "ps64");
   } else {
-    while (!cursor.done && cursor.va < tableEnd) cursor.emit(PAGE, smaller(cursor.left, tableEnd - cursor.va));
+    while (!cursor.done && cursor.va < tableEnd) cursor.emit(PAGE, smaller(cursor.left, cursor.room));
   }
 }
 

@@ -163,7 +163,7 @@ export function mlx5QueuePages(umem: Umem, sizes: bigint): QueuePages | null {
   if (pageSize === 0n) return null;
   const expressible = (size: bigint): bigint => ((1n << BigInt(PAGE_OFFSET_BITS)) - 1n) * (size / PAGE_OFFSET_SCALE);
   while ((dmaOffset(umem, pageSize) & ~expressible(pageSize)) !== 0n) pageSize /= 2n;
-  if ((sizes & pageSize) === 0n || pageSize < PAGE_SIZE) return null;
+  if ((sizes & pageSize) === 0n) return null;
   const offset = dmaOffset(umem, pageSize);
   const pages = Number((offset + umem.length + pageSize - 1n) / pageSize);
   return { pageSize, pageOffset: Number(offset / (pageSize / PAGE_OFFSET_SCALE)), pages };

@@ -51,6 +51,14 @@ describe("attainable", () => {
     ["segments that may not join", xe(), "2M", "1M@1M 1M@64M", { ...wide, maxSegment: bytes("1M") }, 32],
     ["a region in one page", mlx5(), "4K", "64M@4M", wide, 1],
     ["gaps between pieces under granules of 64 KiB", mlx5(), "0", "4K@0 4K@64K", { ...wide, granule: 65536n }, 2],
+    [
+      "a page and a MiB behind a gap: the IOVA follows the MiB",
+      xe(),
+      "2M",
+      "4K@0 1M@4K",
+      { ...wide, granule: 16384n },
+      1 + 16 + 15,
+    ],
     ["an i915 table of 64 KiB pages", i915({ generation: "gen9" }), "2M", "2M@1M+4K", wide, 32],
   ])("%s", (_, importer, va, layout, domain, expected) => {
     expect(attainable(importer, { va: bytes(va), pieces: pieces(layout) }, domain).total).toBe(expected);

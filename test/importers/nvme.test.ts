@@ -68,6 +68,10 @@ describe("NVMe PRP", () => {
     );
   });
 
+  it.each(["2M", "2M+4K", "2M+8K", "4M-4K", "4M", "4M+4K"])("leads every page of %s, where lists end", (length) => {
+    checkTables(nvme(), { segments: segments(`${length}@16M`) });
+  });
+
   it("leads every byte behind an offset", () => {
     const mapping = nvme().map({ segments: segments("3K@1M+1K 4K@3M 100@9M") });
     for (const [offset, address] of [

@@ -52,6 +52,10 @@ describe("ib_umem_find_best_pgsz", () => {
     expect(findBestPageSize(umem, EVERY, 0x80n)).toBe(0x4000n);
     expect(findBestPageSize(umem, EVERY, 0x7080n)).toBe(0x1000n);
     expect(dmaOffset(umem, 0x4000n)).toBe(0x80n);
+    // The second run begins 0xf80 bytes behind the first byte: on a page, and congruent.
+    const second = { address: 0x20_0000n + 0x1000n, length: 0x1000n };
+    const broken = { ...umem, segments: [{ address: 0x10_0000n, length: 0x1000n }, second] };
+    expect(findBestPageSize(broken, EVERY, 0x80n)).toBe(0x1000n);
   });
 
   it("has one page size for an on-demand region", () => {
