@@ -3,12 +3,12 @@
  * Linux drivers/gpu/drm/amd/amdgpu: amdgpu_vm.h, amdgpu_vm_pt.c (amdgpu_vm_pte_fragment, amdgpu_vm_ptes_update),
  * amdgpu_vm.c (amdgpu_vm_update_range), gmc_v9_0.c to gmc_v12_1.c.
  */
-import { addressBits, type Hint, prefer } from "./hint.js";
+import { pageSizeBitmap, trailingZeros } from "./bits.js";
 import { congruentLeaves } from "./congruent-leaves.js";
+import { addressBits, type Hint, prefer } from "./hint.js";
 import { defineImporter, type Importer, type LeafRun, type Segment, type Tables } from "./importer.js";
 import { TableMemory } from "./table-memory.js";
 import { type Decode, pageLevel, type TableLevel, TableTree } from "./table-tree.js";
-import { trailingZeros } from "./bits.js";
 
 /** Bits of entries (amdgpu_vm.h). */
 const VALID = 1n << 0n;
@@ -30,17 +30,16 @@ const MAX_FRAGMENT = 31;
 /** Every fragment: 4 KiB shifted by 0 to 31. */
 const FRAGMENTS = Array.from({ length: MAX_FRAGMENT + 1 }, (_, fragment) => PAGE << BigInt(fragment));
 
-/** What differs between graphics generations. */
+/** What differs between graphics generations. MTYPE (58:57, from GFX10 on 50:48, from GFX12 on 55:54) stays 0, MTYPE_NC. */
 const GENERATIONS = {
-  /** AMDGPU_PDE_PTE is bit 54; MTYPE_RW is 1 in 58:57. */
-  gfx9: { isPage: 1n << 54n, everyPage: false, memoryType: 1n << 57n, pdb: 2 },
-  /** MTYPE in 50:48, zero for uncached: system memory's default. */
-  gfx10: { isPage: 1n << 54n, everyPage: false, memoryType: 0n, pdb: 2 },
-  gfx11: { isPage: 1n << 54n, everyPage: false, memoryType: 0n, pdb: 2 },
-  /** AMDGPU_PDE_PTE_GFX12, which is AMDGPU_PTE_IS_PTE: set in pages of every level. MTYPE in 55:54. */
-  gfx12: { isPage: 1n << 63n, everyPage: true, memoryType: 0n, pdb: 2 },
+  /** AMDGPU_PDE_PTE: a directory entry that is a page. */
+  gfx9: { isPage: 1n << 54n, everyPage: false, root: "PDB2" },
+  gfx10: { isPage: 1n << 54n, everyPage: false, root: "PDB2" },
+  gfx11: { isPage: 1n << 54n, everyPage: false, root: "PDB2" },
+  /** AMDGPU_PTE_IS_PTE: set in pages of every level. */
+  gfx12: { isPage: 1n << 63n, everyPage: true, root: "PDB2" },
   /** A fifth level: 57 bits. */
-  "gfx12.1": { isPage: 1n << 63n, everyPage: true, memoryType: 0n, pdb: 3 },
+  "gfx12.1": { isPage: 1n << 63n, everyPage: true, root: "PDB3" },
 } as const;
 
 type Generation = (typeof GENERATIONS)[keyof typeof GENERATIONS];
@@ -58,8 +57,8 @@ export interface AmdgpuOptions {
 
 export function amdgpu({ generation = "gfx11", dmaBits = 44, discrete = true }: AmdgpuOptions = {}): Importer {
   const format = GENERATIONS[generation];
-  const levels = LEVELS.slice(3 - format.pdb);
-  const pageSizes = FRAGMENTS.reduce((bitmap, size) => bitmap | size, 0n);
+  const levels = format.root === "PDB3" ? LEVELS : LEVELS.slice(1);
+  const pageSizes = pageSizeBitmap(FRAGMENTS);
   return defineImporter({
     name: generation === "gfx11" ? "amdgpu" : `amdgpu-${generation}`,
     title: `AMD GPU, ${generation.toUpperCase()}`,
@@ -115,15 +114,7 @@ function buildTables(
     const depth = levels.findIndex(({ shift }) => shift <= fragment + 12);
     const place = kind === "vram" ? 0n : kind === "system" ? SYSTEM | SNOOPED : SYSTEM;
     const isPage = depth < ptb || format.everyPage ? format.isPage : 0n;
-    const flags =
-      VALID |
-      place |
-      EXECUTABLE |
-      READABLE |
-      WRITEABLE |
-      (BigInt(fragment) << FRAGMENT_SHIFT) |
-      format.memoryType |
-      isPage;
+    const flags = VALID | place | EXECUTABLE | READABLE | WRITEABLE | (BigInt(fragment) << FRAGMENT_SHIFT) | isPage;
     const step = 1n << BigInt(levels[depth].shift);
     for (let offset = 0n; offset < size * BigInt(count); offset += step) {
       memory.write(tree.slot(va + offset, depth), (address + offset) | flags);

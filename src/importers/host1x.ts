@@ -42,7 +42,7 @@ export function host1x({ addressBits = 34 }: Host1xOptions = {}): Importer<Physi
       return segments.map(({ address, length, memory }, index) => {
         if (memory === "vram") {
           const what = `${name}: map segment ${index} at ${hex(address)}`;
-          throw new IommuError("invalid", what, address, "Tegra has no memory of its own kind for graphics");
+          throw new IommuError("invalid", what, address, "Tegra has no VRAM");
         }
         const leaf = { va: at, address, size: PAGE, count: Number(length / PAGE), memory };
         at += length;

@@ -106,7 +106,7 @@ describe("amdgpu tables", () => {
 
   it.each([
     // FRAG 9, address, write, read, execute, snooped, system, valid; PDE_PTE.
-    ["gfx9", 0x0240_0000_0000_0000n | 0x40_04f7n],
+    ["gfx9", 0x0040_0000_0000_0000n | 0x40_04f7n],
     ["gfx11", 0x0040_0000_0000_0000n | 0x40_04f7n],
     ["gfx12", 0x8000_0000_0000_0000n | 0x40_04f7n],
   ] as const)("writes a directory entry that is a page, %s", (generation, word) => {
