@@ -161,6 +161,8 @@ export const REGIME_FLAGS = 20;
 /** u64: with the input address, what an IOTLB entry is found by; u64: what it is invalidated by. */
 export const REGIME_TAG = 24;
 export const REGIME_OWNER = 32;
+/** The bit of an IOTLB entry's owner that says that the translation is global (SMMUv3: nG is 0). */
+export const OWNER_GLOBAL_BIT = 63;
 /** u64: how many bytes from FEE0_0000h on are refused as output. */
 export const REGIME_REFUSED_SPAN = 40;
 /** u64: highest address that passes untranslated. */
@@ -191,6 +193,11 @@ export const REGIME_LOWER_IGNORES_TOP_BYTE = 1 << 4;
 export const REGIME_UPPER_IGNORES_TOP_BYTE = 1 << 5;
 /** An input address above REGIME_LAST is refused even where there is a table. */
 export const REGIME_LIMITS_INPUT = 1 << 6;
+/** An access is one thing: a write, or an instruction fetch, or a read (SMMUv3 section 13.1.2: writes are data). */
+export const REGIME_ONE_KIND = 1 << 7;
+/** The table of the lower, of the upper half translates nothing for unprivileged accesses (SMMUv3 CD.E0PD0, E0PD1). */
+export const REGIME_LOWER_UNPRIVILEGED_DISABLED = 1 << 8;
+export const REGIME_UPPER_UNPRIVILEGED_DISABLED = 1 << 9;
 
 /** Outcomes of a unit besides those of a walk. */
 /** The request is privileged, and the regime refuses it. */

@@ -25,7 +25,7 @@ export interface ConfigurationFault {
   readonly recorded: boolean;
   readonly fetchAddress?: bigint;
   /** The second stage's fault on an access to a context descriptor: the address that it did not translate. */
-  readonly stage2?: { readonly ipa: bigint };
+  readonly stage2?: { readonly entry: StreamTableEntry; readonly ipa: bigint };
 }
 
 /** Where the address of a context descriptor leads, or the second stage's fault. */
@@ -36,6 +36,8 @@ export interface ConfigurationSource {
   readonly streamTable: StreamTable;
   /** CR2.RECINVSID. */
   readonly recordsInvalidStreams: boolean;
+  /** CR2.E2H. */
+  readonly e2h: boolean;
   /** Reads 64-bit words and notes them; null is an external abort. */
   read(structure: string, address: bigint, count: number): readonly bigint[] | null;
   /** Takes the address of a context descriptor through the second stage of a stream. */
@@ -104,7 +106,7 @@ function readContext(
   const located: Located = entry.stage2 ? source.locate(entry, address) : { physical: address };
   if ("event" in located) {
     const recorded = located.event === EVENT.F_WALK_EABT || (entry.stage2?.record ?? true);
-    return { ...fault(located.event, recorded), ...located, stage2: { ipa: address } };
+    return { ...fault(located.event, recorded), ...located, stage2: { entry, ipa: address } };
   }
   const words = source.read(structure, located.physical, count);
   return words ?? { ...fault(EVENT.F_CD_FETCH), fetchAddress: located.physical };
@@ -145,7 +147,7 @@ export function lookUp(source: ConfigurationSource, { sid, ssid }: Transaction):
   if (typeof at !== "bigint") return at;
   const words = source.read("STE", at, 8);
   if (!words) return { ...fault(EVENT.F_STE_FETCH), fetchAddress: at };
-  const entry = decodeStreamTableEntry(words, source.smmu);
+  const entry = decodeStreamTableEntry(words, source.smmu, source.e2h);
   if (!entry) return fault(EVENT.C_BAD_STE);
   if (entry.aborts) return { entry, context: null };
   const index = selectContext(entry, ssid);

@@ -17,6 +17,7 @@ import {
   UnitBatch,
 } from "../unit/translation.js";
 import { CommandQueue } from "./command-queue.js";
+import type { StreamTableEntry } from "./entries.js";
 import { EventQueue } from "./event-queue.js";
 import { EVENT, type EventRecord, eventName, type FaultClass } from "./events.js";
 import { type Identification, type IdentificationOptions, makeIdentification } from "./identification.js";
@@ -36,7 +37,7 @@ import {
   lookUp,
 } from "./lookup.js";
 import { type InterruptSink, Notifications } from "./notifications.js";
-import { makeRegime, OWNER_ASID, OWNER_STAGE1, OWNER_STAGE2, OWNER_VMID, stage2Table, tlbOwner } from "./regime.js";
+import { makeRegime, overridden, ownersOf, stage2Table } from "./regime.js";
 import { RegisterFile } from "./registers.js";
 
 /** Options of a unit: what it has, the size of its TLB, and what it is connected to. */
@@ -172,6 +173,9 @@ export class SmmuUnit {
       },
       get recordsInvalidStreams() {
         return registers.recordsInvalidStreamIds;
+      },
+      get e2h() {
+        return registers.e2h;
       },
       read: (structure, address, count) => {
         const words = memory.readWords(address, count);
@@ -344,9 +348,8 @@ export class SmmuUnit {
 
   // ---- Faults ----
 
-  #transactionOf(batch: UnitBatch, index: number): Pick<EventRecord, "rnw" | "pnu" | "ind"> & { iova: bigint } {
-    const { write, privileged, execute } = accessAt(batch, index, this.#access);
-    return { rnw: !write, pnu: privileged, ind: execute, iova: batch.iova[index] };
+  #transactionOf(batch: UnitBatch, index: number, entry: StreamTableEntry) {
+    return { ...overridden(entry, accessAt(batch, index, this.#access)), iova: batch.iova[index] };
   }
 
   #configurationFault(
@@ -359,7 +362,8 @@ export class SmmuUnit {
     const substream = ssid === null ? {} : { ssid };
     const fetch = fetchAddress === undefined ? {} : { fetchAddr: fetchAddress };
     if (!stage2) return this.#report({ code: event, sid, ...substream, ...fetch }, recorded);
-    const { iova, ...transaction } = this.#transactionOf(batch, index);
+    const { iova, ...transaction } = this.#transactionOf(batch, index, stage2.entry);
+    const stalled = event !== EVENT.F_WALK_EABT && (stage2.entry.stage2?.stall ?? false);
     return this.#report(
       {
         code: event,
@@ -371,9 +375,10 @@ export class SmmuUnit {
         s2: true,
         class: "CD",
         inputAddr: iova,
+        ...(stalled ? { stall: true, stag: this.#nextStag() } : {}),
         ...(event === EVENT.F_WALK_EABT ? fetch : { ipa: stage2.ipa }),
       },
-      recorded,
+      recorded || stalled,
     );
   }
 
@@ -382,12 +387,13 @@ export class SmmuUnit {
     if (!resolved) throw new Error(`a fault of stream ${sid}, which was never resolved`);
     const { entry, context } = resolved.configuration;
     const status = batch.status[index];
-    const code = EVENTS[status & layout.WALK_OUTCOME_MASK];
-    if (code === undefined) throw new Error(`a walk has no outcome ${status & layout.WALK_OUTCOME_MASK}`);
-    const { iova, ...transaction } = this.#transactionOf(batch, index);
+    const outcome = status & layout.WALK_OUTCOME_MASK;
+    const code = EVENTS[outcome];
+    if (code === undefined) throw new Error(`a walk has no outcome ${outcome}`);
+    const { iova, ...transaction } = this.#transactionOf(batch, index, entry);
     const ofTable = (status & layout.WALK_SECOND_STAGE_TABLE) !== 0;
     const ofOutput = (status & layout.WALK_SECOND_STAGE_OUTPUT) !== 0;
-    const beyond = (status & layout.WALK_OUTCOME_MASK) === layout.UNIT_BEYOND;
+    const beyond = outcome === layout.UNIT_BEYOND;
     const second = ofTable || ofOutput || (context === null && !beyond);
     const abort = code === EVENT.F_WALK_EABT;
     const faultClass: FaultClass = ofTable || (abort && !second) ? "TT" : "IN";
@@ -410,6 +416,7 @@ export class SmmuUnit {
           ...transaction,
           s2: second,
           class: faultClass,
+          ...(code === EVENT.F_PERMISSION && ofTable ? { ttRnW: outcome !== layout.WALK_UPDATE_DENIED } : {}),
           inputAddr: iova,
           ...(stalled ? { stall: true, stag: this.#nextStag() } : {}),
           ...(abort ? { fetchAddr: linear.getU64(fetchTable + layout.TABLE_WHERE) } : second ? { ipa } : {}),
@@ -464,14 +471,9 @@ export class SmmuUnit {
     });
   }
 
-  /** A VMID wildcard drops by every VMID, which is more than asked and allowed. */
-  #invalidateTlb({ stages, vmid, asid, range }: TlbInvalidation): void {
-    const stage = stages === "stage-1" ? OWNER_STAGE1 : stages === "stage-2" ? OWNER_STAGE1 | OWNER_STAGE2 : 0n;
-    const wanted = stages === "stage-1" ? OWNER_STAGE1 : stages === "stage-2" ? OWNER_STAGE2 : 0n;
-    const byVmid = vmid !== null && vmid.ignoredBits === 0;
-    const mask = stage | (byVmid ? OWNER_VMID : 0n) | (asid === null ? 0n : OWNER_ASID);
-    const owner = tlbOwner(asid ?? 0, byVmid ? vmid.vmid : 0, false, false) | wanted;
-    if (range) this.#translation.invalidate(mask, owner, range.first, range.last);
-    else this.#translation.invalidate(mask, owner);
+  #invalidateTlb(request: TlbInvalidation): void {
+    for (const { mask, owner } of ownersOf(request)) {
+      this.#translation.invalidate(mask, owner, request.range?.first, request.range?.last);
+    }
   }
 }
