@@ -136,7 +136,7 @@ export function decodeStreamTableEntry(
   const substreams = smmu.ssidBits > 0;
   const format = substreams ? field(words, 5, 4) : 0;
   const contexts = {
-    table: pointer(words, 51, 6, 6),
+    table: pointer(words, 55, 6, 6),
     format: format === 3 ? 0 : format,
     log2: substreams ? field(words, 63, 59) : 0,
     withoutSubstream: field(words, 65, 64),
@@ -210,7 +210,7 @@ function decodeStage2(words: readonly bigint[], smmu: Identification): Stage2 | 
   if (!endianSupported(flag(words, 180), smmu)) return null;
   return {
     granule,
-    table: alignTable(stored, firstBits),
+    table: alignTable(stored, firstBits, outputBits),
     inputBits,
     outputBits,
     levels,
@@ -227,9 +227,9 @@ function decodeStage2(words: readonly bigint[], smmu: Identification): Stage2 | 
   };
 }
 
-/** A table's address as hardware takes it: aligned down to the table's size, at least 64 bytes. */
-function alignTable(stored: bigint, firstBits: number): bigint {
-  const size = 1n << BigInt(Math.max(6, firstBits + 3));
+/** A table's address as hardware takes it: aligned down to the table's size; 52-bit addresses have no bits below 64 bytes. */
+function alignTable(stored: bigint, firstBits: number, outputBits: number): bigint {
+  const size = 1n << BigInt(Math.max(outputBits >= 52 ? 6 : 0, firstBits + 3));
   return stored & ~(size - 1n);
 }
 
@@ -308,7 +308,7 @@ export function decodeContext(
     if (stored >> BigInt(outputBits) !== 0n) return null;
     halves.push({
       granule,
-      table: alignTable(stored, firstBits),
+      table: alignTable(stored, firstBits, outputBits),
       inputBits,
       levels,
       outputBits,

@@ -56,7 +56,7 @@ function fault(event: number, recorded = true): ConfigurationFault {
 
 const STE_BYTES = 64n;
 const CD_BYTES = 64n;
-const ADDRESS = (1n << 52n) - 64n;
+const ADDRESS = (1n << 56n) - 64n;
 
 function alignDown(address: bigint, size: bigint): bigint {
   return address & ~(size - 1n);

@@ -371,7 +371,7 @@ export class SmmuUnit {
         ...substream,
         ...transaction,
         // What failed is the fetch, a read.
-        rnw: true,
+        ...(event === EVENT.F_WALK_EABT ? {} : { rnw: true }),
         s2: true,
         class: "CD",
         inputAddr: iova,
