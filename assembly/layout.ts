@@ -69,6 +69,8 @@ export const ACCESS_EXECUTE = 8;
 export const ACCESS_WALK = 16;
 /** Mapping: no instruction fetch (Linux's IOMMU_NOEXEC), where the format can say so. */
 export const PERMISSION_NO_EXECUTE = 8;
+/** Mapping: leaves that fill an aligned run are marked as contiguous, where the format can say so. */
+export const PERMISSION_CONTIGUOUS = 16;
 
 // ---- Outcome of a hardware walk: which check failed. A unit translates these to its architecture's codes. ----
 export const WALK_OK = 0;
@@ -280,7 +282,7 @@ export const CHANGE_BATCH_LENGTH = 16;
 export const CHANGE_BATCH_STATUS = 20;
 
 // ---- One table (assembly/table/table.ts), offsets in bytes. Arrays are indexed by level, 1 = last table. ----
-export const TABLE_BYTES = 320;
+export const TABLE_BYTES = 344;
 export const TABLE_FORMAT = 0;
 export const TABLE_LEVELS = 4;
 export const TABLE_ROOT = 8;
@@ -312,6 +314,8 @@ export const TABLE_FREED = 256;
 export const TABLE_SECOND_STAGE = 280;
 /** u64: the address, as this table gave it, that the second stage did not translate at the last fault. */
 export const TABLE_INTERMEDIATE = 288;
+/** u64[6]: runs of leaves that are marked as contiguous. */
+export const TABLE_RUNS = 296;
 
 /** Flags of every format, in TABLE_FLAGS above the format's own: hardware sets accessed flags, and dirty flags. */
 export const TABLE_UPDATES_ACCESSED = 1 << 28;
@@ -446,7 +450,7 @@ export const NAMES_TASKS = 1;
 export const NAMES_DEVICES = 2;
 
 // ---- Description of a format (assembly/format/describe.ts), offsets in bytes. Strings are UTF-16. ----
-export const FORMAT_BYTES = 56;
+export const FORMAT_BYTES = 64;
 export const FORMAT_NAME = 0;
 export const FORMAT_NAME_LENGTH = 4;
 export const FORMAT_TITLE = 8;
@@ -462,6 +466,8 @@ export const FORMAT_CANONICAL = 44;
 export const FORMAT_RESERVES_INTERRUPT_RANGE = 48;
 /** Width of the widest input address. */
 export const FORMAT_INPUT_BITS = 52;
+/** u32: log2 of the leaves that a contiguous run has, 4 bits a level (level 1 in bits 7:4), 0: there are no runs. */
+export const FORMAT_RUN_SHIFTS = 56;
 
 // ---- One IOVA space (assembly/iova/space.ts), offsets in bytes; ranges are counted in granules. ----
 export const SPACE_BYTES = 128;

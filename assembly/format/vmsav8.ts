@@ -55,6 +55,8 @@ const AF: u64 = 1 << 10;
 const NG: u64 = 1 << 11;
 /** Dirty bit modifier: with TABLE_UPDATES_DIRTY the leaf is writable, and the write-protect bit says that it is clean. */
 const DBM: u64 = 1 << 51;
+/** One of a naturally aligned run of leaves that one TLB entry may hold. */
+const CONTIGUOUS: u64 = 1 << 52;
 const PXN: u64 = 1 << 53;
 const UXN: u64 = 1 << 54;
 /** Stage 2, XN[1:0]: bit 54 execute-never, bit 53 (with FEAT_XNX) the opposite of it for privileged requesters. */
@@ -125,6 +127,9 @@ export class Granule4k {
   @inline blockLevels(): u32 { return (1 << 3) | (1 << 2); }
   // @ts-ignore: decorator
   @inline wideBlockLevel(): u32 { return 4; }
+  /** log2 of the leaves of a contiguous run. */
+  // @ts-ignore: decorator
+  @inline runShift(level: u32): u32 { return level <= 3 ? 4 : 0; }
   // @ts-ignore: decorator
   @inline stage1Name(): string { return "vmsav8-4k"; }
   // @ts-ignore: decorator
@@ -148,6 +153,8 @@ export class Granule16k {
   // @ts-ignore: decorator
   @inline wideBlockLevel(): u32 { return 3; }
   // @ts-ignore: decorator
+  @inline runShift(level: u32): u32 { return level == 1 ? 7 : level == 2 ? 5 : 0; }
+  // @ts-ignore: decorator
   @inline stage1Name(): string { return "vmsav8-16k"; }
   // @ts-ignore: decorator
   @inline stage1Title(): string { return "Arm VMSAv8-64 stage 1, 16 KiB granule"; }
@@ -169,6 +176,8 @@ export class Granule64k {
   @inline blockLevels(): u32 { return 1 << 2; }
   // @ts-ignore: decorator
   @inline wideBlockLevel(): u32 { return 3; }
+  // @ts-ignore: decorator
+  @inline runShift(level: u32): u32 { return level <= 2 ? 5 : 0; }
   // @ts-ignore: decorator
   @inline stage1Name(): string { return "vmsav8-64k"; }
   // @ts-ignore: decorator
@@ -248,6 +257,10 @@ class Vmsav8<G> {
     const type = entry & (VALID | TABLE_OR_PAGE);
     return type == (VALID | TABLE_OR_PAGE) || (type == VALID && this.blockAllowed(level, (rights & RIGHTS_WIDE) != 0));
   }
+  // @ts-ignore: decorator
+  @inline runShift(level: u32): u32 { return changetype<G>(0).runShift(level); }
+  // @ts-ignore: decorator
+  @inline runMark(): u64 { return CONTIGUOUS; }
   // @ts-ignore: decorator
   @inline presentMask(): u64 { return VALID; }
   // @ts-ignore: decorator

@@ -86,6 +86,11 @@ export class VtdSecondStage {
   /** Whether the translation is one for every address space: invalidation by address space leaves it. */
   // @ts-ignore: decorator
   @inline isGlobal(leaf: u64): bool { return false; }
+  /** log2 of the leaves of this level that a contiguous run has, 0: there are no runs; and what marks each of them. */
+  // @ts-ignore: decorator
+  @inline runShift(level: u32): u32 { return 0; }
+  // @ts-ignore: decorator
+  @inline runMark(): u64 { return 0; }
   /** Bits of which at least one is set in every entry that software considers in use. */
   // @ts-ignore: decorator
   @inline presentMask(): u64 { return R | W; }

@@ -97,6 +97,10 @@ export class X8664 {
   // @ts-ignore: decorator
   @inline isGlobal(leaf: u64): bool { return false; }
   // @ts-ignore: decorator
+  @inline runShift(level: u32): u32 { return 0; }
+  // @ts-ignore: decorator
+  @inline runMark(): u64 { return 0; }
+  // @ts-ignore: decorator
   @inline presentMask(): u64 { return P; }
   // @ts-ignore: decorator
   @inline isLeaf(entry: u64, level: u32): bool { return level == 1 || (entry & PS) != 0; }
