@@ -1,63 +1,9 @@
 /** The unit against the slow model, on random machines: answers, events and the words that walks change. */
 import { describe, expect, it } from "vitest";
-import { type Iova, physicalAddress } from "../../src/engine/addresses.js";
-import type { EventRecord } from "../../src/smmuv3/events.js";
-import { SmmuUnit } from "../../src/smmuv3/unit.js";
-import { UnitMemory } from "../../src/unit/memory.js";
-import { loadVectorMemory, VECTOR_ARENA_BASE } from "../../src/unit/vector-memory.js";
-import { newEngine } from "../support/engine.js";
-import { type EventFields, type SlowOutcome, type SlowRequest, slowTranslate } from "../support/slow-smmuv3.js";
+import { type SlowOutcome, slowTranslate } from "../support/slow-smmuv3.js";
 import { type RandomMachine, randomMachine } from "../support/smmuv3/random-machine.js";
 import { SparseMemory } from "../support/vtd/sparse-memory.js";
-
-/** Registers of page 0, by their offsets (section 6.2). */
-const CR0 = 0x20;
-const CR2 = 0x2c;
-const GBPA = 0x44;
-const GBPA_UPDATE = 2 ** 31;
-const STRTAB_BASE = 0x80;
-const STRTAB_BASE_CFG = 0x88;
-
-/** What is the same in both descriptions of an answer. */
-type Answer =
-  | { readonly kind: "translated"; readonly pa: bigint; readonly pageSize: bigint }
-  | { readonly kind: "fault"; readonly code: number | null; readonly stall: boolean; readonly fields: EventFields };
-
-/** Page size that the slow model gives to what passes untranslated. */
-const PASSED = 4096n;
-
-/** The fields of an event by the names of the slow model. */
-function fieldsOf({ inputAddr, rnw, s2, ipa, fetchAddr, pnu, ind, ttRnW, class: cause }: EventRecord): EventFields {
-  return {
-    ...(inputAddr === undefined ? {} : { addr: inputAddr }),
-    ...(rnw === undefined ? {} : { type: rnw ? "r" : "w" }),
-    ...(s2 === undefined ? {} : { s2 }),
-    ...(cause === undefined ? {} : { class: cause }),
-    ...(ipa === undefined ? {} : { ipa: ipa & ~0xfffn }),
-    ...(fetchAddr === undefined ? {} : { fetchAddr }),
-    ...(pnu === undefined ? {} : { pnu }),
-    ...(ind === undefined ? {} : { ind }),
-    ...(ttRnW === undefined ? {} : { ttRnW }),
-  };
-}
-
-function answer(unit: SmmuUnit, { sid, ssid, iova, access, privileged, instruction }: SlowRequest): Answer {
-  const result = unit.translate({
-    sid,
-    iova: iova as Iova,
-    access,
-    ...(ssid === undefined ? {} : { pasid: ssid }),
-    privileged: privileged ?? false,
-    execute: instruction ?? false,
-  });
-  if (result.ok) return { kind: "translated", pa: result.physical, pageSize: result.pageSize ?? PASSED };
-  return {
-    kind: "fault",
-    code: result.code,
-    stall: result.stalled,
-    fields: result.event ? fieldsOf(result.event) : {},
-  };
-}
+import { type Answer, answer, openUnit } from "./loaded-unit.js";
 
 /** Of a fault that is not recorded, the unit says nothing. */
 function expected(outcome: SlowOutcome): Answer {
@@ -66,30 +12,21 @@ function expected(outcome: SlowOutcome): Answer {
   return recorded ? { kind, code, stall, fields } : { kind, code: null, stall, fields: {} };
 }
 
-async function compare(machine: RandomMachine): Promise<void> {
-  const { registers, words, ram } = machine;
-  const { IDR0, IDR1, IDR3, IDR5 } = registers;
-  const engine = await newEngine({ arenaBase: physicalAddress(VECTOR_ARENA_BASE) });
-  loadVectorMemory(engine, ram, [...words]);
-  const unit = new SmmuUnit(engine, { registers: { IDR0, IDR1, IDR3, IDR5 } });
-  unit.write32(GBPA, Number(registers.GBPA) + GBPA_UPDATE);
-  unit.write32(CR2, Number(registers.CR2));
-  unit.write64(STRTAB_BASE, registers.STRTAB_BASE);
-  unit.write32(STRTAB_BASE_CFG, Number(registers.STRTAB_BASE_CFG));
-  unit.write32(CR0, Number(registers.CR0));
-  const unitMemory = new UnitMemory(engine);
+async function compare({ registers, words, ram, requests }: RandomMachine): Promise<void> {
+  const loaded = await openUnit(registers, ram, words);
   const memory = new SparseMemory(ram, words);
-  machine.requests.forEach((request, index) => {
-    unit.invalidateCaches();
+  requests.forEach((request, index) => {
+    loaded.unit.invalidateCaches();
     const outcome = expected(slowTranslate({ registers, memory }, request));
-    const got = answer(unit, request);
+    const got = answer(loaded.unit, request);
     expect({ index, request, ...got }).toEqual({ index, request, ...outcome });
     for (const address of words.keys()) {
-      const word = unitMemory.read64(address);
+      const word = loaded.memory.read64(address);
       if (word === memory.read(address)) continue;
       expect({ index, request, address, word }).toEqual({ index, request, address, word: memory.read(address) });
     }
   });
+  loaded.unit.release();
 }
 
 describe("the unit and the slow model agree", () => {
