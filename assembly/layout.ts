@@ -73,6 +73,8 @@ export const ACCESS_EXECUTE = 8;
 export const ACCESS_WALK = 16;
 /** Mapping: no instruction fetch (Linux's IOMMU_NOEXEC), where the format can say so. */
 export const PERMISSION_NO_EXECUTE = 8;
+/** Mapping: leaves that fill an aligned run are marked as contiguous, where the format can say so. */
+export const PERMISSION_CONTIGUOUS = 16;
 
 // ---- Outcome of a hardware walk: which check failed. A unit translates these to its architecture's codes. ----
 export const WALK_OK = 0;
@@ -165,6 +167,8 @@ export const REGIME_FLAGS = 20;
 /** u64: with the input address, what an IOTLB entry is found by; u64: what it is invalidated by. */
 export const REGIME_TAG = 24;
 export const REGIME_OWNER = 32;
+/** The bit of an IOTLB entry's owner that says that the translation is global (SMMUv3: nG is 0). */
+export const OWNER_GLOBAL_BIT = 63;
 /** u64: how many bytes from FEE0_0000h on are refused as output. */
 export const REGIME_REFUSED_SPAN = 40;
 /** u64: highest address that passes untranslated. */
@@ -195,6 +199,11 @@ export const REGIME_LOWER_IGNORES_TOP_BYTE = 1 << 4;
 export const REGIME_UPPER_IGNORES_TOP_BYTE = 1 << 5;
 /** An input address above REGIME_LAST is refused even where there is a table. */
 export const REGIME_LIMITS_INPUT = 1 << 6;
+/** An access is one thing: a write, or an instruction fetch, or a read (SMMUv3 section 13.1.2: writes are data). */
+export const REGIME_ONE_KIND = 1 << 7;
+/** The table of the lower, of the upper half translates nothing for unprivileged accesses (SMMUv3 CD.E0PD0, E0PD1). */
+export const REGIME_LOWER_UNPRIVILEGED_DISABLED = 1 << 8;
+export const REGIME_UPPER_UNPRIVILEGED_DISABLED = 1 << 9;
 
 /** Addresses that are interrupt messages, FEE0_0000h-FEEF_FFFFh (VT-d section 3.14): the first, and how many bytes. */
 export const INTERRUPT_FIRST = 0xfee0_0000;
@@ -281,7 +290,7 @@ export const CHANGE_BATCH_LENGTH = 16;
 export const CHANGE_BATCH_STATUS = 20;
 
 // ---- One table (assembly/table/table.ts), offsets in bytes. Arrays are indexed by level, 1 = last table. ----
-export const TABLE_BYTES = 320;
+export const TABLE_BYTES = 344;
 export const TABLE_FORMAT = 0;
 export const TABLE_LEVELS = 4;
 export const TABLE_ROOT = 8;
@@ -313,6 +322,8 @@ export const TABLE_FREED = 256;
 export const TABLE_SECOND_STAGE = 280;
 /** u64: the address, as this table gave it, that the second stage did not translate at the last fault. */
 export const TABLE_INTERMEDIATE = 288;
+/** u64[6]: runs of leaves that are marked as contiguous. */
+export const TABLE_RUNS = 296;
 
 /** Flags of every format, in TABLE_FLAGS above the format's own: hardware sets accessed flags, and dirty flags. */
 export const TABLE_UPDATES_ACCESSED = 1 << 28;
@@ -447,7 +458,7 @@ export const NAMES_TASKS = 1;
 export const NAMES_DEVICES = 2;
 
 // ---- Description of a format (assembly/format/describe.ts), offsets in bytes. Strings are UTF-16. ----
-export const FORMAT_BYTES = 56;
+export const FORMAT_BYTES = 64;
 export const FORMAT_NAME = 0;
 export const FORMAT_NAME_LENGTH = 4;
 export const FORMAT_TITLE = 8;
@@ -463,6 +474,8 @@ export const FORMAT_CANONICAL = 44;
 export const FORMAT_RESERVES_INTERRUPT_RANGE = 48;
 /** Width of the widest input address. */
 export const FORMAT_INPUT_BITS = 52;
+/** u32: log2 of the leaves that a contiguous run has, 4 bits a level (level 1 in bits 7:4), 0: there are no runs. */
+export const FORMAT_RUN_SHIFTS = 56;
 
 // ---- One IOVA space (assembly/iova/space.ts), offsets in bytes; ranges are counted in granules. ----
 export const SPACE_BYTES = 128;

@@ -6,7 +6,14 @@
  * look-up must match beside the page; the owner is what invalidations select by; the value is the physical page and in
  * its low bits what is granted.
  */
-import { GRANT_PRIVILEGED_SHIFT, IOTLB_ENTRIES, IOTLB_ENTRY_BYTES, IOTLB_SETS, IOTLB_SIZES } from "../layout";
+import {
+  GRANT_PRIVILEGED_SHIFT,
+  IOTLB_ENTRIES,
+  IOTLB_ENTRY_BYTES,
+  IOTLB_SETS,
+  IOTLB_SIZES,
+  OWNER_GLOBAL_BIT,
+} from "../layout";
 import { heapAllocate, heapFree } from "../memory/heap";
 
 const KEY: usize = 0;
@@ -80,6 +87,13 @@ export function iotlbFind(iotlb: usize, entries: usize, lastSet: u32, iova: u64,
 @inline
 export function iotlbValue(physical: u64, shift: u32, grants: u32, clean: bool): u64 {
   return (physical & ~(((<u64>1) << <u64>shift) - 1)) | <u64>grants | (clean ? CLEAN : 0);
+}
+
+/** The owner of an entry, from that of its regime. */
+// @ts-ignore: decorator
+@inline
+export function iotlbOwner(owner: u64, global: bool): u64 {
+  return owner | (<u64>global << <u64>OWNER_GLOBAL_BIT);
 }
 
 /** Keeps a translation in its place; `iotlbNoteSize` belongs to it, unless there is an entry of this size already. */

@@ -1,5 +1,5 @@
 /** What the other side of the WASM border may know of a format, so that no second list of formats exists anywhere. */
-import { FORMAT_BYTES, FORMAT_CANONICAL, FORMAT_GRANULE_SHIFT, FORMAT_INDEX_BITS, FORMAT_INPUT_BITS, FORMAT_LEAF_SIZES, FORMAT_MAX_LEVELS, FORMAT_MIN_LEVELS, FORMAT_NAME, FORMAT_NAME_LENGTH, FORMAT_OUTPUT_BITS, FORMAT_RESERVES_INTERRUPT_RANGE, FORMAT_TITLE, FORMAT_TITLE_LENGTH } from "../layout";
+import { FORMAT_BYTES, FORMAT_CANONICAL, FORMAT_GRANULE_SHIFT, FORMAT_INDEX_BITS, FORMAT_INPUT_BITS, FORMAT_LEAF_SIZES, FORMAT_MAX_LEVELS, FORMAT_MIN_LEVELS, FORMAT_NAME, FORMAT_NAME_LENGTH, FORMAT_OUTPUT_BITS, FORMAT_RESERVES_INTERRUPT_RANGE, FORMAT_RUN_SHIFTS, FORMAT_TITLE, FORMAT_TITLE_LENGTH } from "../layout";
 import { dispatch } from "./formats";
 
 const description = memory.data(FORMAT_BYTES, 16);
@@ -22,6 +22,9 @@ class Describe {
     store<u32>(a, f.widestInput(0), FORMAT_INPUT_BITS);
     store<u32>(a, f.canonical() ? 1 : 0, FORMAT_CANONICAL);
     store<u32>(a, f.reservesInterruptRange() ? 1 : 0, FORMAT_RESERVES_INTERRUPT_RANGE);
+    let runs: u32 = 0;
+    for (let level: u32 = 1; level <= 5; level++) runs |= f.runShift(level) << (level << 2);
+    store<u32>(a, runs, FORMAT_RUN_SHIFTS);
     return 0;
   }
 }

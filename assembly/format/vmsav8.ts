@@ -13,6 +13,7 @@ import {
   ACCESS_EXECUTE,
   ACCESS_PRIVILEGED,
   ACCESS_READ,
+  ACCESS_WALK,
   ACCESS_WRITE,
   GRANT_EXECUTE,
   GRANT_PRIVILEGED_SHIFT,
@@ -39,6 +40,9 @@ const TABLE_OR_PAGE: u64 = 1 << 1;
 const ATTR_CACHEABLE: u64 = 1 << 2;
 /** Stage 2: MemAttr, normal memory, write-back cacheable. */
 const MEM_ATTR_CACHEABLE: u64 = 15 << 2;
+/** MemAttr[3:2]: 00 device. With S2FWB MemAttr[2] alone says it (section 5.2, STE.S2FWB). */
+const MEM_ATTR_NORMAL: u64 = 3 << 4;
+const MEM_ATTR_NORMAL_FORCED: u64 = 1 << 4;
 /** Stage 1, AP[1]: unprivileged access is allowed. */
 const AP_UNPRIVILEGED: u64 = 1 << 6;
 /** Stage 1, AP[2]: read-only. */
@@ -51,6 +55,8 @@ const AF: u64 = 1 << 10;
 const NG: u64 = 1 << 11;
 /** Dirty bit modifier: with TABLE_UPDATES_DIRTY the leaf is writable, and the write-protect bit says that it is clean. */
 const DBM: u64 = 1 << 51;
+/** One of a naturally aligned run of leaves that one TLB entry may hold. */
+const CONTIGUOUS: u64 = 1 << 52;
 const PXN: u64 = 1 << 53;
 const UXN: u64 = 1 << 54;
 /** Stage 2, XN[1:0]: bit 54 execute-never, bit 53 (with FEAT_XNX) the opposite of it for privileged requesters. */
@@ -79,8 +85,20 @@ const FLAG_ACCESS_FLAG_DISABLE: u32 = 1 << 0;
 const FLAG_HIERARCHICAL_DISABLE: u32 = 1 << 1;
 /** Table flag, stage 2: IDR3.XNX, XN is two bits. */
 const FLAG_XNX: u32 = 1 << 1;
-/** Table flag: CD.DS, STE.S2DS; 52-bit addresses with 4 and 16 KiB granules (with 64 KiB the output width says it). */
-const FLAG_DS: u32 = 1 << 2;
+/** Table flag: descriptors hold 52-bit addresses: CD.DS, STE.S2DS; with 64 KiB an OAS of 52, which the output width implies. */
+const FLAG_WIDE: u32 = 1 << 2;
+/** Table flags, stage 1: CD.PAN, and CD.EPAN in force. */
+const FLAG_PAN: u32 = 1 << 3;
+const FLAG_EPAN: u32 = 1 << 4;
+/** Table flag, stage 1: CD.WXN. (CD.UWXN does nothing in AArch64 tables.) */
+const FLAG_WXN: u32 = 1 << 5;
+/** Table flag, stage 1: a regime without unprivileged accesses (StreamWorld EL2); AP[1] and APTable[0] do not count. */
+const FLAG_ONE_PRIVILEGE: u32 = 1 << 6;
+/** Table flags, stage 2: STE.S2PTW, and STE.S2FWB in force. */
+const FLAG_PROTECTED_WALK: u32 = 1 << 3;
+const FLAG_FORCED_WRITE_BACK: u32 = 1 << 4;
+/** Table flag: CD.ENDI, STE.S2ENDI. Such tables are only walked, one request at a time. */
+const FLAG_BIG_ENDIAN: u32 = 1 << 7;
 
 /** What of this a leaf's check needs, among the accumulated rights at places that no hierarchical control uses. */
 const RIGHTS_NO_ACCESS_FAULT: u64 = 1 << 0;
@@ -88,6 +106,12 @@ const RIGHTS_HAD: u64 = 1 << 1;
 const RIGHTS_XNX: u64 = 1 << 1;
 const RIGHTS_WIDE: u64 = 1 << 2;
 const RIGHTS_UPDATES_DIRTY: u64 = 1 << 3;
+const RIGHTS_PAN: u64 = 1 << 4;
+const RIGHTS_EPAN: u64 = 1 << 5;
+const RIGHTS_WXN: u64 = 1 << 6;
+const RIGHTS_ONE_PRIVILEGE: u64 = 1 << 7;
+const RIGHTS_PROTECTED_WALK: u64 = 1 << 4;
+const RIGHTS_FORCED_WRITE_BACK: u64 = 1 << 5;
 
 /** A granule: log2 of its bytes, bits per level, levels of a 48-bit input address, and two names. */
 @unmanaged
@@ -103,6 +127,9 @@ export class Granule4k {
   @inline blockLevels(): u32 { return (1 << 3) | (1 << 2); }
   // @ts-ignore: decorator
   @inline wideBlockLevel(): u32 { return 4; }
+  /** log2 of the leaves of a contiguous run. */
+  // @ts-ignore: decorator
+  @inline runShift(level: u32): u32 { return level <= 3 ? 4 : 0; }
   // @ts-ignore: decorator
   @inline stage1Name(): string { return "vmsav8-4k"; }
   // @ts-ignore: decorator
@@ -126,6 +153,8 @@ export class Granule16k {
   // @ts-ignore: decorator
   @inline wideBlockLevel(): u32 { return 3; }
   // @ts-ignore: decorator
+  @inline runShift(level: u32): u32 { return level == 1 ? 7 : level == 2 ? 5 : 0; }
+  // @ts-ignore: decorator
   @inline stage1Name(): string { return "vmsav8-16k"; }
   // @ts-ignore: decorator
   @inline stage1Title(): string { return "Arm VMSAv8-64 stage 1, 16 KiB granule"; }
@@ -147,6 +176,8 @@ export class Granule64k {
   @inline blockLevels(): u32 { return 1 << 2; }
   // @ts-ignore: decorator
   @inline wideBlockLevel(): u32 { return 3; }
+  // @ts-ignore: decorator
+  @inline runShift(level: u32): u32 { return level <= 2 ? 5 : 0; }
   // @ts-ignore: decorator
   @inline stage1Name(): string { return "vmsav8-64k"; }
   // @ts-ignore: decorator
@@ -181,11 +212,11 @@ class Vmsav8<G> {
   // @ts-ignore: decorator
   @inline addressBits(): u32 { return 48; }
   // @ts-ignore: decorator
-  @inline widestInput(flags: u32): u32 { return this.granuleShift() == 16 || flags & FLAG_DS ? 52 : 48; }
+  @inline widestInput(flags: u32): u32 { return this.granuleShift() == 16 || flags & FLAG_WIDE ? 52 : 48; }
   /** A fifth level, addresses above 48 bits and one more size of block come with 52-bit addresses. */
   // @ts-ignore: decorator
   @inline accepts(flags: u32, levels: u32, outputBits: u32, sizes: u64): bool {
-    const wide = this.granuleShift() == 16 ? outputBits == 52 : (flags & FLAG_DS) != 0;
+    const wide = (flags & FLAG_WIDE) != 0 || (this.granuleShift() == 16 && outputBits == 52);
     const deepest = this.maxLevels() + (wide && this.granuleShift() == 12 ? 1 : 0);
     const allowed = this.leafSizes() | (wide ? this.blockSize(changetype<G>(0).wideBlockLevel()) : 0);
     return levels >= 1 && levels <= deepest && outputBits <= <u32>(wide ? 52 : 48) && !(sizes & ~allowed);
@@ -198,9 +229,8 @@ class Vmsav8<G> {
   /** Whether descriptors hold 52-bit addresses. */
   // @ts-ignore: decorator
   @inline wide(table: usize): bool {
-    return this.granuleShift() == 16
-      ? load<u64>(table, TABLE_OUTPUT_LAST) >> 48 != 0
-      : (load<u32>(table, TABLE_FLAGS) & FLAG_DS) != 0;
+    const flagged = (load<u32>(table, TABLE_FLAGS) & FLAG_WIDE) != 0;
+    return flagged || (this.granuleShift() == 16 && load<u64>(table, TABLE_OUTPUT_LAST) >> 48 != 0);
   }
   // @ts-ignore: decorator
   @inline commonRights(table: usize): u64 {
@@ -214,6 +244,9 @@ class Vmsav8<G> {
   }
 
   // @ts-ignore: decorator
+  @inline inTableOrder(flags: u32, entry: u64): u64 { return flags & FLAG_BIG_ENDIAN ? bswap<u64>(entry) : entry; }
+
+  // @ts-ignore: decorator
   @inline blockAllowed(level: u32, wide: bool): bool {
     const g = changetype<G>(0);
     return ((g.blockLevels() >> level) & 1) != 0 || (wide && level == g.wideBlockLevel());
@@ -225,6 +258,10 @@ class Vmsav8<G> {
     return type == (VALID | TABLE_OR_PAGE) || (type == VALID && this.blockAllowed(level, (rights & RIGHTS_WIDE) != 0));
   }
   // @ts-ignore: decorator
+  @inline runShift(level: u32): u32 { return changetype<G>(0).runShift(level); }
+  // @ts-ignore: decorator
+  @inline runMark(): u64 { return CONTIGUOUS; }
+  // @ts-ignore: decorator
   @inline presentMask(): u64 { return VALID; }
   // @ts-ignore: decorator
   @inline isLeaf(entry: u64, level: u32): bool { return level == 1 || !(entry & TABLE_OR_PAGE); }
@@ -234,7 +271,7 @@ class Vmsav8<G> {
     return entry & (0x0000_ffff_ffff_ffff & ~(((<u64>1) << <u64>this.granuleShift()) - 1));
   }
   // @ts-ignore: decorator
-  @inline inPlace(table: usize): bool { return !this.wide(table); }
+  @inline inPlace(table: usize): bool { return !this.wide(table) && !(load<u32>(table, TABLE_FLAGS) & FLAG_BIG_ENDIAN); }
   // @ts-ignore: decorator
   @inline address(table: usize, entry: u64): u64 {
     const low = this.tableAddress(entry);
@@ -273,6 +310,9 @@ class Vmsav8<G> {
   /** Table descriptors are not updated (HAFT is not emulated). */
   // @ts-ignore: decorator
   @inline touchTable(flags: u32, entry: u64): u64 { return entry; }
+  /** The stages are translated one after the other (Arm DDI 0487, AArch64.S1Translate). */
+  // @ts-ignore: decorator
+  @inline updatesLeafLast(): bool { return false; }
   /** Whether a write makes this leaf dirty. */
   // @ts-ignore: decorator
   @inline dirties(flags: u32, entry: u64, access: u32): bool {
@@ -312,7 +352,15 @@ export class Vmsav8Stage1<G> extends Vmsav8<G> {
   /** OR of the hierarchical controls on the path: each takes something away. */
   // @ts-ignore: decorator
   @inline initialRights(table: usize): u64 {
-    return this.commonRights(table) | (load<u32>(table, TABLE_FLAGS) & FLAG_HIERARCHICAL_DISABLE ? RIGHTS_HAD : 0);
+    const flags = load<u32>(table, TABLE_FLAGS);
+    return (
+      this.commonRights(table) |
+      (flags & FLAG_HIERARCHICAL_DISABLE ? RIGHTS_HAD : 0) |
+      (flags & FLAG_PAN ? RIGHTS_PAN : 0) |
+      (flags & FLAG_EPAN ? RIGHTS_EPAN : 0) |
+      (flags & FLAG_WXN ? RIGHTS_WXN : 0) |
+      (flags & FLAG_ONE_PRIVILEGE ? RIGHTS_ONE_PRIVILEGE : 0)
+    );
   }
   // @ts-ignore: decorator
   @inline combine(rights: u64, entry: u64, level: u32): u64 {
@@ -331,44 +379,48 @@ export class Vmsav8Stage1<G> extends Vmsav8<G> {
     );
   }
 
-  /** AP[2] as it counts: clear in a leaf that hardware makes dirty. */
-  // @ts-ignore: decorator
-  @inline isReadOnly(rights: u64, above: u64, leaf: u64): bool {
-    const marked = leaf & AP_READ_ONLY && !(rights & RIGHTS_UPDATES_DIRTY && leaf & DBM);
-    return marked || (above & AP_TABLE_READ_ONLY) != 0;
-  }
-  /** The access flag before permissions; then what AP, XN and the hierarchical controls leave (SMMUv3 section 3.13). */
+  /** The access flag before permissions. */
   // @ts-ignore: decorator
   @inline check(rights: u64, leaf: u64, access: u32): i32 {
     if (!(leaf & AF) && !(rights & RIGHTS_NO_ACCESS_FAULT)) return WALK_ACCESS_FLAG;
-    const above = rights & RIGHTS_HAD ? 0 : rights;
-    const unprivilegedAllowed = leaf & AP_UNPRIVILEGED && !(above & AP_TABLE_NO_UNPRIVILEGED);
-    const readOnly = this.isReadOnly(rights, above, leaf);
-    const privileged = access & <u32>ACCESS_PRIVILEGED;
-    if (!privileged && !unprivilegedAllowed) return WALK_NO_USER;
-    if (access & <u32>ACCESS_WRITE && readOnly) return WALK_NO_WRITE;
-    if (access & <u32>ACCESS_EXECUTE) {
-      // What an unprivileged requester may write, a privileged one never executes.
-      const never = privileged
-        ? leaf & PXN || above & PXN_TABLE || (unprivilegedAllowed && !readOnly)
-        : leaf & UXN || above & UXN_TABLE;
-      if (never) return WALK_NO_EXECUTE;
-    }
-    return WALK_OK;
+    const granted = this.grants(rights, leaf);
+    const privileged = (access & <u32>ACCESS_PRIVILEGED) != 0;
+    const have = privileged ? granted >> <u32>GRANT_PRIVILEGED_SHIFT : granted;
+    const data = access & <u32>(ACCESS_READ | ACCESS_WRITE) || !(access & <u32>ACCESS_EXECUTE);
+    if (data && !(have & <u32>GRANT_READ)) return privileged ? WALK_NO_READ : WALK_NO_USER;
+    if (access & <u32>ACCESS_WRITE && !(have & <u32>GRANT_WRITE)) return WALK_NO_WRITE;
+    return access & <u32>ACCESS_EXECUTE && !(have & <u32>GRANT_EXECUTE) ? WALK_NO_EXECUTE : WALK_OK;
   }
 
-  /** What the leaf and the hierarchical controls above it allow (GRANT_*). */
+  /**
+   * What AP, XN and the hierarchical controls leave (GRANT_*; SMMUv3 section 3.13 and Arm DDI 0487, "Memory access control").
+   * Execution does not need a right to read. AP[2] is as good as clear in a leaf that hardware makes dirty.
+   */
   // @ts-ignore: decorator
   @inline grants(rights: u64, leaf: u64): u32 {
     const above = rights & RIGHTS_HAD ? 0 : rights;
+    const readOnly = leaf & AP_READ_ONLY && !(rights & RIGHTS_UPDATES_DIRTY && leaf & DBM);
+    const writable = !readOnly && !(above & AP_TABLE_READ_ONLY);
+    const data: u32 = writable ? GRANT_READ | GRANT_WRITE : GRANT_READ;
+    const writableNever = writable && (rights & RIGHTS_WXN) != 0;
+    const unprivilegedNever = (leaf & UXN) != 0 || (above & UXN_TABLE) != 0;
+    if (rights & RIGHTS_ONE_PRIVILEGE) {
+      const all = data | (unprivilegedNever || writableNever ? 0 : <u32>GRANT_EXECUTE);
+      return all | (all << <u32>GRANT_PRIVILEGED_SHIFT);
+    }
     const unprivileged = leaf & AP_UNPRIVILEGED && !(above & AP_TABLE_NO_UNPRIVILEGED);
-    const readOnly = this.isReadOnly(rights, above, leaf);
-    const data: u32 = readOnly ? GRANT_READ : GRANT_READ | GRANT_WRITE;
-    const execute: u32 = leaf & UXN || above & UXN_TABLE ? 0 : GRANT_EXECUTE;
-    const privilegedExecute: u32 =
-      leaf & PXN || above & PXN_TABLE || (unprivileged && !readOnly) ? 0 : GRANT_EXECUTE;
-    return (unprivileged ? data | execute : 0) | ((data | privilegedExecute) << <u32>GRANT_PRIVILEGED_SHIFT);
+    const execute: u32 = unprivilegedNever || (unprivileged && writableNever) ? 0 : GRANT_EXECUTE;
+    // What an unprivileged requester may write, a privileged one never executes.
+    const privilegedNever =
+      (leaf & PXN) != 0 || (above & PXN_TABLE) != 0 || (unprivileged && writable) || writableNever;
+    const kept =
+      rights & RIGHTS_PAN && (unprivileged || (rights & RIGHTS_EPAN && !unprivilegedNever)) ? 0 : data;
+    const privilegedRights = kept | (privilegedNever ? 0 : <u32>GRANT_EXECUTE);
+    return (unprivileged ? data : 0) | execute | (privilegedRights << <u32>GRANT_PRIVILEGED_SHIFT);
   }
+
+  // @ts-ignore: decorator
+  @inline isGlobal(leaf: u64): bool { return !(leaf & NG); }
 
   /** The entry as hardware leaves it after using it (SMMUv3 section 3.13). */
   // @ts-ignore: decorator
@@ -378,26 +430,33 @@ export class Vmsav8Stage1<G> extends Vmsav8<G> {
   }
 
   // The same as masks, for a walk that cannot fail: bits that must be set, and bits that must be clear, in every entry.
-  /** An instruction fetch depends on too much for a mask: it is always walked precisely. */
+  /** An instruction fetch depends on too much for a mask, and masks do not swap bytes: both are always walked precisely. */
   // @ts-ignore: decorator
   @inline deniedInTable(table: usize, access: u32): u64 {
-    if (access & <u32>ACCESS_EXECUTE) return -1;
-    if (load<u32>(table, TABLE_FLAGS) & FLAG_HIERARCHICAL_DISABLE) return this.deniedInEvery(table);
+    const flags = load<u32>(table, TABLE_FLAGS);
+    if (access & <u32>ACCESS_EXECUTE || flags & FLAG_BIG_ENDIAN) return -1;
+    if (flags & FLAG_HIERARCHICAL_DISABLE) return this.deniedInEvery(table);
     return (
       this.deniedInEvery(table) |
-      (access & <u32>ACCESS_PRIVILEGED ? 0 : AP_TABLE_NO_UNPRIVILEGED) |
+      (access & <u32>ACCESS_PRIVILEGED || flags & FLAG_ONE_PRIVILEGE ? 0 : AP_TABLE_NO_UNPRIVILEGED) |
       (access & <u32>ACCESS_WRITE ? AP_TABLE_READ_ONLY : 0)
     );
   }
   // @ts-ignore: decorator
   @inline requiredInLeaf(table: usize, access: u32): u64 {
-    return this.requiredInEveryLeaf(table) | (access & <u32>ACCESS_PRIVILEGED ? 0 : AP_UNPRIVILEGED);
+    const flags = load<u32>(table, TABLE_FLAGS);
+    if (flags & FLAG_ONE_PRIVILEGE) return this.requiredInEveryLeaf(table);
+    if (!(access & <u32>ACCESS_PRIVILEGED)) return this.requiredInEveryLeaf(table) | AP_UNPRIVILEGED;
+    return this.requiredInEveryLeaf(table) | (flags & FLAG_PAN && flags & FLAG_EPAN ? UXN : 0);
   }
-  /** Read-only, or clean and to be made dirty. */
+  /** Read-only, or clean and to be made dirty; with PAN also what is not for privileged requesters alone. */
   // @ts-ignore: decorator
   @inline deniedInLeaf(table: usize, access: u32): u64 {
     if (access & <u32>ACCESS_EXECUTE) return -1;
-    return this.deniedInEvery(table) | (access & <u32>ACCESS_WRITE ? AP_READ_ONLY : 0);
+    const never = access & <u32>ACCESS_PRIVILEGED && load<u32>(table, TABLE_FLAGS) & FLAG_PAN;
+    return (
+      this.deniedInEvery(table) | (access & <u32>ACCESS_WRITE ? AP_READ_ONLY : 0) | (never ? AP_UNPRIVILEGED : 0)
+    );
   }
 }
 
@@ -413,7 +472,13 @@ export class Vmsav8Stage2<G> extends Vmsav8<G> {
 
   // @ts-ignore: decorator
   @inline initialRights(table: usize): u64 {
-    return this.commonRights(table) | (load<u32>(table, TABLE_FLAGS) & FLAG_XNX ? RIGHTS_XNX : 0);
+    const flags = load<u32>(table, TABLE_FLAGS);
+    return (
+      this.commonRights(table) |
+      (flags & FLAG_XNX ? RIGHTS_XNX : 0) |
+      (flags & FLAG_PROTECTED_WALK ? RIGHTS_PROTECTED_WALK : 0) |
+      (flags & FLAG_FORCED_WRITE_BACK ? RIGHTS_FORCED_WRITE_BACK : 0)
+    );
   }
   // @ts-ignore: decorator
   @inline combine(rights: u64, entry: u64, level: u32): u64 { return rights; }
@@ -436,13 +501,17 @@ export class Vmsav8Stage2<G> extends Vmsav8<G> {
     if (!(leaf & AF) && !(rights & RIGHTS_NO_ACCESS_FAULT)) return WALK_ACCESS_FLAG;
     const granted = this.grants(rights, leaf);
     const have = access & <u32>ACCESS_PRIVILEGED ? granted >> <u32>GRANT_PRIVILEGED_SHIFT : granted;
+    if (access & <u32>ACCESS_WALK && rights & RIGHTS_PROTECTED_WALK && this.isDevice(rights, leaf)) return WALK_NO_READ;
     if (access & <u32>ACCESS_WRITE && !(have & <u32>GRANT_WRITE)) return WALK_NO_WRITE;
     if (access & <u32>ACCESS_EXECUTE && !(have & <u32>GRANT_EXECUTE)) return WALK_NO_EXECUTE;
-    if (access & <u32>ACCESS_READ && !(have & <u32>GRANT_READ)) return WALK_NO_READ;
-    return WALK_OK;
+    return access & <u32>ACCESS_READ && !(have & <u32>GRANT_READ) ? WALK_NO_READ : WALK_OK;
+  }
+  // @ts-ignore: decorator
+  @inline isDevice(rights: u64, leaf: u64): bool {
+    return !(leaf & (rights & RIGHTS_FORCED_WRITE_BACK ? MEM_ATTR_NORMAL_FORCED : MEM_ATTR_NORMAL));
   }
 
-  /** What the leaf allows (GRANT_*). What cannot be read is not executed. */
+  /** What the leaf allows (GRANT_*). Execution does not need a right to read. */
   // @ts-ignore: decorator
   @inline grants(rights: u64, leaf: u64): u32 {
     const read: u32 = leaf & S2AP_READ ? GRANT_READ : 0;
@@ -450,10 +519,13 @@ export class Vmsav8Stage2<G> extends Vmsav8<G> {
     const data: u32 = read | (writable ? GRANT_WRITE : 0);
     const never = (leaf & S2_XN) != 0;
     const privilegedNever = rights & RIGHTS_XNX && leaf & S2_XN_OPPOSITE ? !never : never;
-    const execute: u32 = read && !never ? GRANT_EXECUTE : 0;
-    const privilegedExecute: u32 = read && !privilegedNever ? GRANT_EXECUTE : 0;
+    const execute: u32 = never ? 0 : GRANT_EXECUTE;
+    const privilegedExecute: u32 = privilegedNever ? 0 : GRANT_EXECUTE;
     return data | execute | ((data | privilegedExecute) << <u32>GRANT_PRIVILEGED_SHIFT);
   }
+
+  // @ts-ignore: decorator
+  @inline isGlobal(leaf: u64): bool { return false; }
 
   // @ts-ignore: decorator
   @inline touchLeaf(flags: u32, entry: u64, access: u32): u64 {
@@ -463,7 +535,9 @@ export class Vmsav8Stage2<G> extends Vmsav8<G> {
 
   // @ts-ignore: decorator
   @inline deniedInTable(table: usize, access: u32): u64 {
-    return access & <u32>ACCESS_EXECUTE ? -1 : this.deniedInEvery(table);
+    const flags = load<u32>(table, TABLE_FLAGS);
+    const precise = access & <u32>ACCESS_EXECUTE || flags & FLAG_BIG_ENDIAN;
+    return precise || (access & <u32>ACCESS_WALK && flags & FLAG_PROTECTED_WALK) ? -1 : this.deniedInEvery(table);
   }
   // @ts-ignore: decorator
   @inline requiredInLeaf(table: usize, access: u32): u64 {

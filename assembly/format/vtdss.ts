@@ -80,6 +80,17 @@ export class VtdSecondStage {
 
   // @ts-ignore: decorator
   @inline isPresent(entry: u64, rights: u64, level: u32): bool { return (rights & (R | W)) != 0; }
+  /** A word of memory as an entry, and an entry as a word: the byte order of the table. */
+  // @ts-ignore: decorator
+  @inline inTableOrder(flags: u32, entry: u64): u64 { return entry; }
+  /** Whether the translation is one for every address space: invalidation by address space leaves it. */
+  // @ts-ignore: decorator
+  @inline isGlobal(leaf: u64): bool { return false; }
+  /** log2 of the leaves of this level that a contiguous run has, 0: there are no runs; and what marks each of them. */
+  // @ts-ignore: decorator
+  @inline runShift(level: u32): u32 { return 0; }
+  // @ts-ignore: decorator
+  @inline runMark(): u64 { return 0; }
   /** Bits of which at least one is set in every entry that software considers in use. */
   // @ts-ignore: decorator
   @inline presentMask(): u64 { return R | W; }
@@ -147,6 +158,10 @@ export class VtdSecondStage {
     if (!(flags & <u32>TABLE_UPDATES_ACCESSED)) return entry;
     return entry | A | (access & <u32>ACCESS_WRITE ? D : 0);
   }
+
+  /** Whether a leaf is updated only when the whole translation is known to succeed, or as soon as its own stage permits. */
+  // @ts-ignore: decorator
+  @inline updatesLeafLast(): bool { return true; }
 
   // The same as masks, for a walk that cannot fail: bits that must be set, and bits that must be clear, in every entry.
   // @ts-ignore: decorator

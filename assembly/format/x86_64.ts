@@ -92,6 +92,15 @@ export class X8664 {
   // @ts-ignore: decorator
   @inline isPresent(entry: u64, rights: u64, level: u32): bool { return (entry & P) != 0; }
   // @ts-ignore: decorator
+  @inline inTableOrder(flags: u32, entry: u64): u64 { return entry; }
+  /** G changes nothing: IOTLB entries are found and dropped by their PASID. */
+  // @ts-ignore: decorator
+  @inline isGlobal(leaf: u64): bool { return false; }
+  // @ts-ignore: decorator
+  @inline runShift(level: u32): u32 { return 0; }
+  // @ts-ignore: decorator
+  @inline runMark(): u64 { return 0; }
+  // @ts-ignore: decorator
   @inline presentMask(): u64 { return P; }
   // @ts-ignore: decorator
   @inline isLeaf(entry: u64, level: u32): bool { return level == 1 || (entry & PS) != 0; }
@@ -167,6 +176,9 @@ export class X8664 {
     if (!(flags & <u32>TABLE_UPDATES_ACCESSED)) return entry;
     return this.touchTable(flags, entry) | (access & <u32>ACCESS_WRITE ? D : 0);
   }
+
+  // @ts-ignore: decorator
+  @inline updatesLeafLast(): bool { return true; }
 
   // The same as masks, for a walk that cannot fail: bits that must be set, and bits that must be clear, in every entry.
   // @ts-ignore: decorator

@@ -17,6 +17,7 @@ import {
   CHANGE_BATCH_LENGTH,
   CHANGE_BATCH_PHYSICAL,
   CHANGE_BATCH_STATUS,
+  PERMISSION_CONTIGUOUS,
   STATUS_BUS_ERROR,
   STATUS_INPUT_RANGE,
   STATUS_MEMORY_EXHAUSTED,
@@ -39,6 +40,7 @@ import {
 import { arenaBytes, arenaStart } from "../memory/heap";
 import { arenaBase, arenaReserve, arenaTake } from "../memory/physical";
 import { anyLeaf, dropTables, readyRoot, storeTable } from "./below";
+import { markRuns } from "./runs";
 import {
   count,
   entriesIn,
@@ -186,6 +188,7 @@ function mapLevel<F, M>(
         } else {
           if (level > 1 && !noneSet(at, n, f.presentMask())) dropTables<F>(table, at, n, level);
           writeLeaves<F>(table, at, physical, f.leafBits(table, permissions, level), size, n);
+          if (permissions & <u32>PERMISSION_CONTIGUOUS) markRuns<F>(table, at, level, iova, physical, n);
           count(table, TABLE_ENTRIES_WRITTEN, whole);
           count(table, <usize>TABLE_LEAVES + (<usize>level << 3), whole);
         }
@@ -287,7 +290,7 @@ export function mapRange<F>(table: usize, iova: u64, physical: u64, length: u64,
   const outputLast = load<u64>(table, TABLE_OUTPUT_LAST);
   if (physical > outputLast || length - 1 > outputLast - physical) return STATUS_OUTPUT_RANGE;
   const pageBits = f.leafBits(table, permissions, 1);
-  if (!pageBits) return STATUS_PERMISSIONS;
+  if (!pageBits || (permissions & <u32>PERMISSION_CONTIGUOUS && !f.runMark())) return STATUS_PERMISSIONS;
 
   const lastTableShift = levelShift<F>(2);
   if (iova >> lastTableShift == last >> lastTableShift && length >> lastTableShift == 0) {
@@ -304,6 +307,7 @@ export function mapRange<F>(table: usize, iova: u64, physical: u64, length: u64,
           return STATUS_OVERLAP;
         }
         writeLeaves<F>(table, at, physical, pageBits, granule, n);
+        if (permissions & <u32>PERMISSION_CONTIGUOUS) markRuns<F>(table, at, 1, iova, physical, n);
       }
       count(table, TABLE_ENTRIES_WRITTEN, n);
       count(table, TABLE_LEAVES + 8, n);

@@ -52,16 +52,13 @@ export function tableOrder<F>(): u32 {
   return changetype<F>(0).granuleShift() - 12;
 }
 
-/** Smallest first table (SMMUv3 section 5.4, CD.TTB0). */
-const LEAST_ROOT_BYTES: u64 = 64;
-
 /** Bytes of the first table, which is as long as the input address needs where the format says so. */
 // @ts-ignore: decorator
 @inline
 export function rootBytes<F>(table: usize): usize {
   if (!changetype<F>(0).concatenated()) return tableBytes<F>();
   const last = load<u64>(table, TABLE_INPUT_LAST) >> levelShift<F>(load<u32>(table, TABLE_LEVELS));
-  return <usize>max<u64>((last + 1) << 3, LEAST_ROOT_BYTES);
+  return <usize>((last + 1) << 3);
 }
 
 /** Whether the first table lies in the arena, whose first `pages` of 4 KiB are backed. */

@@ -30,7 +30,8 @@ import {
 } from "../layout";
 import { freeTable, readyRoot, storeTable } from "./below";
 import { Dry, lastTable, noneSet, Real } from "./map";
-import { count, entriesPerTable, indexAt, indexIn, inputInRange, levelShift, storedRoot, storedTable } from "./table";
+import { breakRuns } from "./runs";
+import { count, entriesIn, entriesPerTable, indexAt, indexIn, inputInRange, levelShift, storedRoot, storedTable } from "./table";
 
 /** Bytes that the real run removed. */
 let removedBytes: u64 = 0;
@@ -114,6 +115,7 @@ function unmapPages<F, M>(table: usize, entries: usize, iova: u64, last: u64): i
     store<u64>(table, iova + (<u64>firstFree<F>(at, n) << shift), TABLE_WHERE);
     return STATUS_HOLE;
   }
+  breakRuns<F>(table, entries, 1, indexAt<F>(iova, 1), n);
   clearRun(at, n);
   countRemoved(table, 1, n, shift);
   return STATUS_OK;
@@ -141,6 +143,8 @@ function unmapLevel<F, M>(table: usize, entries: usize, level: u32, iova: u64, l
         return STATUS_INSIDE_LEAF;
       }
       if (!dry) {
+        const more = min<u64>((last - iova) >> shift, <u64>(entriesIn<F>(table, level) - index - 1));
+        if (entry & f.runMark()) breakRuns<F>(table, entries, level, index, <u32>more + 1);
         store<u64>(at, 0);
         countRemoved(table, level, 1, shift);
       }

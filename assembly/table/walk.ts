@@ -8,6 +8,7 @@
  */
 import { dispatch } from "../format/formats";
 import {
+  ACCESS_EXECUTE,
   ACCESS_PRIVILEGED,
   ACCESS_READ,
   ACCESS_WALK,
@@ -99,6 +100,8 @@ function inInterruptRange(address: u64): bool {
 export let walkGrants: u32 = 0;
 /** Whether a write would still have to set a dirty flag on the path of the last precise walk. */
 export let walkClean: bool = false;
+/** Whether its translation is global. */
+export let walkGlobal: bool = false;
 
 /** Where precise walks note every entry they read (READ_* of layout.ts): linear address, and how many more fit. */
 let readLog: usize = 0;
@@ -161,10 +164,14 @@ function readsOf(status: u32): u32 {
   return status >> <u32>WALK_READS_SHIFT;
 }
 
-/** Writes an entry that hardware updated; false when it cannot be written. */
-function writeEntry(address: u64, entry: u64): bool {
+/**
+ * Writes a word that hardware updated at a physical address; false when it cannot be written. `second`: the table whose
+ * dirty flag the write sets, at the address `at` that it translates, or 0.
+ */
+function writeWord(address: u64, word: u64, second: usize, at: u64): bool {
+  if (second && outcomeOf(walkSecondStageSlowly(second, at, ACCESS_WALK | ACCESS_READ | ACCESS_WRITE))) return false;
   const pointer = physicalWritePointer(address);
-  if (pointer) store<u64>(pointer, entry);
+  if (pointer) store<u64>(pointer, word);
   return pointer != 0;
 }
 
@@ -197,6 +204,8 @@ export function walkPrecisely<F>(table: usize, iova: u64, access: u32, result: u
   let at: u64 = 0;
   let physical: u64 = 0;
   let writable: bool = true;
+  // The second stage, if writing the entry sets a dirty flag of it.
+  let dirtied: usize = 0;
   let entry: u64 = 0;
   let updated: u64 = 0;
   while (true) {
@@ -213,10 +222,11 @@ export function walkPrecisely<F>(table: usize, iova: u64, access: u32, result: u
       }
       physical = load<u64>(intermediate, 8);
       writable = (walkGrants & <u32>GRANT_WRITE) != 0;
+      dirtied = walkClean ? second : 0;
     }
     // 3. Read it.
     const pointer = physicalPointer(physical);
-    entry = pointer ? load<u64>(pointer) : 0;
+    entry = pointer ? f.inTableOrder(flags, load<u64>(pointer)) : 0;
     if (readLog) note(table, level, physical, entry, pointer != 0);
     const rightsFirst = (flags & <u32>TABLE_RIGHTS_FIRST) != 0;
     if (!pointer) {
@@ -245,12 +255,12 @@ export function walkPrecisely<F>(table: usize, iova: u64, access: u32, result: u
       outcome = f.check(rights, entry, access);
       if (outcome) break;
     }
-    // 7. The flags that hardware keeps; a leaf's are written when the whole translation is known to succeed.
+    // 7. The flags that hardware keeps.
     updated = leaf ? f.touchLeaf(flags, entry, access) : f.touchTable(flags, entry);
     if (updated != entry) {
       if (!writable) outcome = WALK_UPDATE_DENIED | WALK_SECOND_STAGE_TABLE;
       else if (flags & <u32>TABLE_UPDATES_REFUSED) outcome = WALK_UPDATE_REFUSED;
-      else if (!leaf && !writeEntry(physical, updated)) outcome = WALK_UPDATE_FAILED;
+      else if (!(leaf && f.updatesLeafLast()) && !writeWord(physical, f.inTableOrder(flags, updated), dirtied, at)) outcome = WALK_UPDATE_FAILED;
       if (outcome) {
         store<u64>(table, at, TABLE_INTERMEDIATE);
         break;
@@ -278,17 +288,20 @@ export function walkPrecisely<F>(table: usize, iova: u64, access: u32, result: u
         granted &= walkGrants;
         clean = clean || walkClean;
         shift = min<u32>(shift, (status >> <u32>WALK_SIZE_SHIFT) & 0x3f);
-        // A request for neither read nor write asks that one of them be left.
+        // A request for nothing asks that reading or writing be left.
         const left = access & <u32>ACCESS_PRIVILEGED ? granted >> <u32>GRANT_PRIVILEGED_SHIFT : granted;
-        if (!(left & <u32>(GRANT_READ | GRANT_WRITE))) outcome = WALK_NO_READ | WALK_SECOND_STAGE_OUTPUT;
+        if (!(access & <u32>ACCESS_EXECUTE) && !(left & <u32>(GRANT_READ | GRANT_WRITE))) outcome = WALK_NO_READ | WALK_SECOND_STAGE_OUTPUT;
       }
     } else if (flags & <u32>TABLE_REFUSES_INTERRUPT_RANGE && !(access & <u32>ACCESS_WALK) && inInterruptRange(output)) {
       outcome = UNIT_INTERRUPT_RANGE;
     }
-    if (!outcome && updated != entry && !writeEntry(physical, updated)) outcome = WALK_UPDATE_FAILED;
+    if (f.updatesLeafLast() && !outcome && updated != entry && !writeWord(physical, f.inTableOrder(flags, updated), dirtied, at)) {
+      outcome = WALK_UPDATE_FAILED;
+    }
     if (!outcome) {
       walkGrants = granted;
       walkClean = clean;
+      walkGlobal = f.isGlobal(entry);
       count(table, TABLE_ENTRIES_READ, reads);
       store<u64>(result, output);
       return statusWord(WALK_OK, level, reads + secondReads, shift);
@@ -330,7 +343,7 @@ function lookUp<F>(table: usize, iova: u64, result: usize): void {
     const pointer = physicalPointer(address + (<u64>indexAt<F>(iova, level) << 3));
     if (!pointer) return;
     count(table, TABLE_ENTRIES_READ, 1);
-    const entry = load<u64>(pointer);
+    const entry = f.inTableOrder(load<u32>(table, TABLE_FLAGS), load<u64>(pointer));
     if (!(entry & f.presentMask())) return;
     if (f.isLeaf(entry, level)) {
       const size = <u64>1 << levelShift<F>(level);

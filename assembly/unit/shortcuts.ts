@@ -14,8 +14,6 @@ import {
   PATTERN_LEAF_REQUIRED,
   PATTERN_TABLE_EXPECTED,
   PATTERN_TABLE_MASK,
-  REGIME_ACCESS_CLEAR,
-  REGIME_ACCESS_SET,
   REGIME_FORMAT,
   REGIME_ORDINARY,
   REGIME_OWNER,
@@ -30,11 +28,12 @@ import {
   TABLE_ROOT,
   WALK_OK,
 } from "../layout";
-import { iotlbValue } from "../cache/iotlb";
+import { iotlbOwner, iotlbValue } from "../cache/iotlb";
 import { arenaBytes, arenaStart } from "../memory/heap";
 import { arenaBase } from "../memory/physical";
 import { entryOffset, firstTable, inRange, isTable, levelShift } from "../table/table";
 import { statusWord, walkLogged } from "../table/walk";
+import { accessInForce } from "./access";
 
 const BYTES: usize = 128;
 const SLOTS: u32 = 4096;
@@ -64,6 +63,8 @@ const INDEX: usize = 80;
 const MASK: usize = 88;
 const REQUIRED: usize = 96;
 const RIGHTS: usize = 104;
+/** u64: the owner of IOTLB entries, but for whether they are global. */
+const OWNER: usize = 112;
 
 const slots = memory.data(4096 * 128, 64);
 /** u32: linear addresses of slots, or 0, where nothing lies that could be taken for one. */
@@ -158,6 +159,7 @@ function expectLike<F>(slot: usize, leaf: u64): bool {
   const rights = f.combine(load<u64>(slot, RIGHTS), leaf, 1);
   const clean = f.touchLeaf(load<u32>(slot, FLAGS), leaf, ACCESS_WRITE) != leaf;
   store<u64>(slot, fixed, EXPECTED);
+  store<u64>(slot, iotlbOwner(load<u64>(slot, OWNER), f.isGlobal(leaf)), SHORTCUT_OWNER);
   store<u64>(slot, fixed ^ iotlbValue(0, f.granuleShift(), f.grants(rights, leaf), clean), SHORTCUT_TO_VALUE);
   return true;
 }
@@ -168,7 +170,7 @@ function expectLike<F>(slot: usize, leaf: u64): bool {
  */
 export function shortcutMake<F>(regime: usize, iova: u64, source: u64, requested: u32): bool {
   const f = changetype<F>(0);
-  const access = (requested & ~load<u32>(regime, REGIME_ACCESS_CLEAR)) | load<u32>(regime, REGIME_ACCESS_SET);
+  const access = accessInForce(regime, requested);
   if (!((load<u32>(regime, REGIME_ORDINARY) >> access) & 1) || walkLogged()) return false;
   const table = <usize>load<u32>(regime, REGIME_TABLE);
   const pattern = regime + REGIME_PATTERNS + <usize>access * <usize>PATTERN_BYTES;
@@ -199,12 +201,12 @@ export function shortcutMake<F>(regime: usize, iova: u64, source: u64, requested
   store<u64>(slot, required, REQUIRED);
   store<u64>(slot, rights, RIGHTS);
   store<u32>(slot, load<u32>(table, TABLE_FLAGS), FLAGS);
+  store<u64>(slot, load<u64>(regime, REGIME_OWNER), OWNER);
   if (!expectLike<F>(slot, entry)) return false;
   const region = regionOf<F>(iova);
   store<u64>(slot, regionKey(region, shortcutKind(load<u32>(regime, REGIME_FORMAT), requested)), REGION);
   store<u64>(slot, source, SOURCE);
   store<u64>(slot, load<u64>(regime, REGIME_TAG), SHORTCUT_TAG);
-  store<u64>(slot, load<u64>(regime, REGIME_OWNER), SHORTCUT_OWNER);
   store<u32>(slot, statusWord(WALK_OK, level, levels - level + 1, shift), SHORTCUT_STATUS);
   store<u32>(slot, <u32>(arenaStart + <usize>offset), TABLE);
   store<u32>(slot, shift - 3, SHIFT);

@@ -16,6 +16,7 @@ import {
   iotlbIsClean,
   iotlbKey,
   iotlbNoteSize,
+  iotlbOwner,
   iotlbPhysical,
   iotlbPlace,
   iotlbRelease,
@@ -49,6 +50,7 @@ import {
   REGIME_LAST,
   REGIME_LIMITS_INPUT,
   REGIME_LOWER_IGNORES_TOP_BYTE,
+  REGIME_LOWER_UNPRIVILEGED_DISABLED,
   REGIME_ORDINARY,
   REGIME_OWNER,
   REGIME_PATTERNS,
@@ -61,6 +63,7 @@ import {
   REGIME_TWO_HALVES,
   REGIME_UPPER_IGNORES_TOP_BYTE,
   REGIME_UPPER_TABLE,
+  REGIME_UPPER_UNPRIVILEGED_DISABLED,
   TABLE_FORMAT,
   TABLE_INPUT_LAST,
   TABLE_RESERVED_TABLE,
@@ -107,7 +110,8 @@ import { hashErase, hashFind, hashHas, hashInit, hashInsert, hashRelease, hashRe
 import { heapAllocate, heapFree } from "../memory/heap";
 import { arenaBase } from "../memory/physical";
 import { count, tableForget } from "../table/table";
-import { statusWord, walkClean, walkGrants, walkPrecisely } from "../table/walk";
+import { statusWord, walkClean, walkGlobal, walkGrants, walkPrecisely } from "../table/walk";
+import { accessInForce } from "./access";
 import {
   SHORTCUT_ACCESS,
   SHORTCUT_OWNER,
@@ -234,6 +238,7 @@ class MakePatterns {
 }
 
 const PRIVILEGED_KINDS: u32 = 0xf0;
+const UNPRIVILEGED_KINDS: u32 = 0x0f;
 
 /** Makes a regime; 0 when memory is exhausted. `table` is a table's handle, or 0: addresses up to `last` pass. */
 export function regimeCreate(table: usize, upper: usize, last: u64, tag: u64, owner: u64, flags: u32, accessClear: u32, accessSet: u32): usize {
@@ -251,7 +256,9 @@ export function regimeCreate(table: usize, upper: usize, last: u64, tag: u64, ow
   if (table) {
     const format = load<u32>(table, TABLE_FORMAT);
     const kinds = <u32>dispatch<MakePatterns>(format, regime, table, 0, 0);
-    const refused = flags & <u32>REGIME_REFUSES_PRIVILEGED ? PRIVILEGED_KINDS : 0;
+    const refused =
+      (flags & <u32>REGIME_REFUSES_PRIVILEGED ? PRIVILEGED_KINDS : 0) |
+      (flags & <u32>REGIME_LOWER_UNPRIVILEGED_DISABLED ? UNPRIVILEGED_KINDS : 0);
     store<u32>(regime, format, REGIME_FORMAT);
     store<u32>(regime, load<u32>(table, TABLE_SECOND_STAGE) ? 0 : kinds & ~refused, REGIME_ORDINARY);
   }
@@ -318,7 +325,7 @@ const input = memory.data(8, 16);
 /** One request, every case. Returns the status word and stores the physical address, or where it failed, at `result`. */
 function translateSlowly(unit: usize, regime: usize, iova: u64, requested: u32, result: usize): u32 {
   const flags = load<u32>(regime, REGIME_FLAGS);
-  const access = (requested & ~load<u32>(regime, REGIME_ACCESS_CLEAR)) | load<u32>(regime, REGIME_ACCESS_SET);
+  const access = accessInForce(regime, requested);
   store<u64>(result, 0);
   if (access & <u32>ACCESS_EXECUTE && flags & <u32>REGIME_REFUSES_EXECUTE) return UNIT_EXECUTE;
   if (access & <u32>ACCESS_PRIVILEGED && flags & <u32>REGIME_REFUSES_PRIVILEGED) return UNIT_PRIVILEGED;
@@ -333,6 +340,8 @@ function translateSlowly(unit: usize, regime: usize, iova: u64, requested: u32, 
     if (ignoresTopByte) walked = <u64>(<i64>(iova << 8) >> 8);
     if (upper) table = <usize>load<u32>(regime, REGIME_UPPER_TABLE);
     if (!table) return WALK_INPUT_RANGE;
+    const disabled = flags & <u32>(upper ? REGIME_UPPER_UNPRIVILEGED_DISABLED : REGIME_LOWER_UNPRIVILEGED_DISABLED);
+    if (disabled && !(access & <u32>ACCESS_PRIVILEGED)) return WALK_INPUT_RANGE;
     if (upper) {
       const last = load<u64>(table, TABLE_INPUT_LAST);
       if (~walked > last) return WALK_INPUT_RANGE;
@@ -377,7 +386,8 @@ function translateSlowly(unit: usize, regime: usize, iova: u64, requested: u32, 
   const shift = (status >> <u32>WALK_SIZE_SHIFT) & 0x3f;
   const value = iotlbValue(physical, shift, lastGrants, walkClean);
   const place = iotlbPlace(entries, lastSet, iova, shift, tag);
-  iotlbWrite(place, iotlbKey(iova, shift), tag, value, load<u64>(regime, REGIME_OWNER));
+  const owner = iotlbOwner(load<u64>(regime, REGIME_OWNER), walkGlobal);
+  iotlbWrite(place, iotlbKey(iova, shift), tag, value, owner);
   iotlbNoteSize(iotlb, shift);
   return status;
 }

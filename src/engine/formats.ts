@@ -27,6 +27,8 @@ export interface FormatDescription {
   inputBits(levels: number): number;
   /** log2 of the bytes that one entry of a table at a level covers; level 1 is the last table. */
   levelShift(level: number): number;
+  /** log2 of the leaves of a level that a contiguous run has; 0 where there are no runs. */
+  runShift(level: number): number;
 }
 
 /** Every format of the module, in its order. */
@@ -39,6 +41,7 @@ export function readFormats(exports: WasmExports, linear: LinearMemory): FormatD
       new TextDecoder("utf-16le").decode(linear.u8(linear.getU32(at + pointer), linear.getU32(at + length) * 2));
     const granuleShift = linear.getU32(at + layout.FORMAT_GRANULE_SHIFT);
     const indexBits = linear.getU32(at + layout.FORMAT_INDEX_BITS);
+    const runShifts = linear.getU32(at + layout.FORMAT_RUN_SHIFTS);
     const widestInput = linear.getU32(at + layout.FORMAT_INPUT_BITS);
     formats.push({
       index,
@@ -53,6 +56,7 @@ export function readFormats(exports: WasmExports, linear: LinearMemory): FormatD
       reservesInterruptRange: linear.getU32(at + layout.FORMAT_RESERVES_INTERRUPT_RANGE) !== 0,
       inputBits: (levels) => Math.min(granuleShift + indexBits * levels, widestInput),
       levelShift: (level) => granuleShift + indexBits * (level - 1),
+      runShift: (level) => (runShifts >>> (level * 4)) & 0xf,
     });
   }
 }

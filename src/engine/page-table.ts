@@ -12,6 +12,11 @@ export interface Permissions {
   readonly write?: boolean;
   readonly privileged?: boolean;
   readonly noExecute?: boolean;
+  /**
+   * Marks naturally aligned runs of leaves that lie in the mapping whole as contiguous, so that one TLB entry may hold each
+   * (VMSAv8-64, bit 52). Where the format has no such mark, `permissions` is thrown.
+   */
+  readonly contiguous?: boolean;
 }
 
 /** One kind of request by a device. */
@@ -152,6 +157,8 @@ export interface Unmapped {
 export interface TableCounters {
   /** Leaves present, by size in bytes, largest first; every size that the table may use is listed. */
   readonly leaves: ReadonlyMap<bigint, number>;
+  /** Runs marked as contiguous, by the bytes of a run, largest first; sizes without one are left out. */
+  readonly contiguousRuns: ReadonlyMap<bigint, number>;
   readonly tablePages: number;
   readonly tableBytes: number;
   /** Entries written since the table was made, leaves and pointers, set and cleared. */
@@ -165,7 +172,8 @@ function permissionBits(permissions: Permissions): number {
     (permissions.read ? layout.ACCESS_READ : 0) |
     (permissions.write ? layout.ACCESS_WRITE : 0) |
     (permissions.privileged ? layout.ACCESS_PRIVILEGED : 0) |
-    (permissions.noExecute ? layout.PERMISSION_NO_EXECUTE : 0)
+    (permissions.noExecute ? layout.PERMISSION_NO_EXECUTE : 0) |
+    (permissions.contiguous ? layout.PERMISSION_CONTIGUOUS : 0)
   );
 }
 
@@ -386,6 +394,7 @@ export class PageTable {
     const tablePages = Number(this.linear.getU64(this.handle + layout.TABLE_PAGES));
     return {
       leaves: this.#bySize((level) => Number(this.linear.getU64(this.handle + layout.TABLE_LEAVES + level * 8)), true),
+      contiguousRuns: this.#runs(),
       tablePages,
       tableBytes: tablePages * Number(this.format.granule),
       entriesWritten: this.entriesWritten,
@@ -407,6 +416,15 @@ export class PageTable {
 
   #where(): bigint {
     return this.linear.getU64(this.handle + layout.TABLE_WHERE);
+  }
+
+  #runs(): Map<bigint, number> {
+    const runs = new Map<bigint, number>();
+    for (let level = this.levels; level >= 1; level--) {
+      const count = Number(this.linear.getU64(this.handle + layout.TABLE_RUNS + level * 8));
+      if (count > 0) runs.set(1n << BigInt(this.format.levelShift(level) + this.format.runShift(level)), count);
+    }
+    return runs;
   }
 
   #bySize(read: (level: number) => number, zeroes: boolean): Map<bigint, number> {

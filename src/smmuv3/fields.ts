@@ -44,8 +44,8 @@ const L1_STREAM_TABLE_DESCRIPTOR: readonly Field[] = [
       value === 0n ? "not valid" : value > 11n ? "reserved" : `${1n << (value - 1n)} stream table entries`,
   }),
   ...reserved(5),
-  bits("L2Ptr", 51, 6, { address: true, always: true }),
-  ...reserved(63, 52),
+  bits("L2Ptr", 55, 6, { address: true, always: true }),
+  ...reserved(63, 56),
 ];
 
 /** Section 5.2. */
@@ -61,8 +61,8 @@ const STREAM_TABLE_ENTRY: readonly Field[] = [
   bits("S1Fmt", 5, 4, {
     meaning: named({ 1: "two levels, 64 descriptors a leaf", 2: "two levels, 1024 descriptors a leaf", 3: "reserved" }),
   }),
-  bits("S1ContextPtr", 51, 6, { address: true }),
-  ...reserved(58, 52),
+  bits("S1ContextPtr", 55, 6, { address: true }),
+  ...reserved(58, 56),
   bits("S1CDMax", 63, 59, { meaning: (value) => `${1n << value} context descriptors` }),
   bits("S1DSS", 65, 64, {
     meaning: named({
@@ -154,8 +154,8 @@ const STREAM_TABLE_ENTRY: readonly Field[] = [
 const L1_CONTEXT_DESCRIPTOR: readonly Field[] = [
   VALID,
   ...reserved(11, 1),
-  bits("L2Ptr", 51, 12, { address: true }),
-  ...reserved(63, 52),
+  bits("L2Ptr", 55, 12, { address: true }),
+  ...reserved(63, 56),
 ];
 
 /** Section 5.4: what a context says of TTB0 or TTB1, in its first word. */

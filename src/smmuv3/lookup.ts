@@ -30,6 +30,8 @@ export interface ConfigurationSource {
   readonly streamTable: StreamTable;
   /** CR2.RECINVSID. */
   readonly recordsInvalidStreams: boolean;
+  /** CR2.E2H. */
+  readonly e2h: boolean;
   /** Reads 64-bit words and notes them; null is an external abort. */
   read(structure: string, address: bigint, count: number): readonly bigint[] | null;
   /** Takes the address of a context descriptor through the second stage of a stream. */
@@ -48,7 +50,7 @@ function fault(event: number, recorded = true): ConfigurationFault {
 
 const STE_BYTES = 64n;
 const CD_BYTES = 64n;
-const ADDRESS = (1n << 52n) - 64n;
+const ADDRESS = (1n << 56n) - 64n;
 
 function alignDown(address: bigint, size: bigint): bigint {
   return address & ~(size - 1n);
@@ -138,7 +140,7 @@ export function lookUpEntry(source: ConfigurationSource, sid: number): StreamTab
   if (typeof at !== "bigint") return at;
   const words = source.read("STE", at, 8);
   if (!words) return { ...fault(EVENT.F_STE_FETCH), fetchAddress: at };
-  return decodeStreamTableEntry(words, source.smmu) ?? fault(EVENT.C_BAD_STE);
+  return decodeStreamTableEntry(words, source.smmu, source.e2h) ?? fault(EVENT.C_BAD_STE);
 }
 
 /** What governs a transaction of a stream whose STE does not abort, or the fault. */

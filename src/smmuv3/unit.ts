@@ -48,7 +48,7 @@ import {
   lookUpEntry,
 } from "./lookup.js";
 import { type InterruptSink, Notifications } from "./notifications.js";
-import { makeRegime, OWNER_ASID, OWNER_STAGE1, OWNER_STAGE2, OWNER_VMID, stage2Table, tlbOwner } from "./regime.js";
+import { makeRegime, ownersOf, stage2Table } from "./regime.js";
 import { type PageRequest, PageRequestQueue } from "./page-request-queue.js";
 import { RegisterFile } from "./registers.js";
 import { StalledTransactions } from "./stalls.js";
@@ -192,6 +192,9 @@ export class SmmuUnit {
       },
       get recordsInvalidStreams() {
         return registers.recordsInvalidStreamIds;
+      },
+      get e2h() {
+        return registers.e2h;
       },
       read: (structure, address, count) => {
         const words = memory.readWords(address, count);
@@ -548,14 +551,9 @@ export class SmmuUnit {
     });
   }
 
-  /** A VMID wildcard drops by every VMID, which is more than asked and allowed. */
-  #invalidateTlb({ stages, vmid, asid, range }: TlbInvalidation): void {
-    const stage = stages === "stage-1" ? OWNER_STAGE1 : stages === "stage-2" ? OWNER_STAGE1 | OWNER_STAGE2 : 0n;
-    const wanted = stages === "stage-1" ? OWNER_STAGE1 : stages === "stage-2" ? OWNER_STAGE2 : 0n;
-    const byVmid = vmid !== null && vmid.ignoredBits === 0;
-    const mask = stage | (byVmid ? OWNER_VMID : 0n) | (asid === null ? 0n : OWNER_ASID);
-    const owner = tlbOwner(asid ?? 0, byVmid ? vmid.vmid : 0, false, false) | wanted;
-    if (range) this.#translation.invalidate(mask, owner, range.first, range.last);
-    else this.#translation.invalidate(mask, owner);
+  #invalidateTlb(request: TlbInvalidation): void {
+    for (const { mask, owner } of ownersOf(request)) {
+      this.#translation.invalidate(mask, owner, request.range?.first, request.range?.last);
+    }
   }
 }

@@ -5,6 +5,7 @@ import type { ResolvedSource } from "../unit/sources.js";
 import type { StreamTableEntry } from "./entries.js";
 import { EVENT, type EventRecord } from "./events.js";
 import type { Configuration, ConfigurationFault } from "./lookup.js";
+import { overridden } from "./regime.js";
 
 /** What was resolved for a stream or a substream. */
 export interface ResolvedStream extends ResolvedSource {
@@ -66,13 +67,6 @@ function substream(ssid: number | null): Pick<EventRecord, "ssid"> {
   return ssid === null ? {} : { ssid };
 }
 
-/** PnU and InD after PRIVCFG and INSTCFG; writes are data (section 13.1.2). */
-function attributes({ write, privileged, execute }: Incoming, { privilege, instruction }: StreamTableEntry) {
-  const overridden = (configuration: number, incoming: boolean) =>
-    configuration & 2 ? (configuration & 1) === 1 : incoming;
-  return { pnu: overridden(privilege, privileged), ind: !write && overridden(instruction, execute), rnw: !write };
-}
-
 function stage2Model({ stage2 }: StreamTableEntry): FaultModel {
   return { abort: true, record: stage2?.record ?? true, stall: stage2?.stall ?? false };
 }
@@ -89,9 +83,9 @@ export function configurationFault(
   const abort = code === EVENT.F_WALK_EABT;
   const event: EventRecord = {
     ...common,
-    ...attributes(incoming, stage2.entry),
+    ...overridden(stage2.entry, incoming),
     // What failed is the fetch, a read.
-    rnw: true,
+    ...(abort ? {} : { rnw: true }),
     s2: true,
     class: "CD",
     inputAddr: iova,
@@ -139,7 +133,7 @@ export function walkFault(
     code,
     sid,
     ...substream(ssid),
-    ...attributes(incoming, entry),
+    ...overridden(entry, incoming),
     s2: second,
     class: faultClass,
     inputAddr: iova,

@@ -37,6 +37,9 @@ export interface Regime {
     readonly upper: Stage | null;
     readonly lowerIgnoresTopByte: boolean;
     readonly upperIgnoresTopByte: boolean;
+    /** Unprivileged accesses to that half are not translated. */
+    readonly lowerUnprivilegedDisabled: boolean;
+    readonly upperUnprivilegedDisabled: boolean;
   };
   /** With the page, what an IOTLB entry is found by (64 bits); what it is invalidated by. */
   readonly tag: bigint;
@@ -44,6 +47,8 @@ export interface Regime {
   readonly refusesPrivileged?: boolean;
   readonly refusesExecute?: boolean;
   readonly refusesInterruptRange?: boolean;
+  /** An access is one thing: a write, or an instruction fetch, or a read. */
+  readonly oneKind?: boolean;
   /** Kinds of access taken from, then added to, those of every request. */
   readonly accessClear?: number;
   readonly accessSet?: number;
@@ -83,6 +88,7 @@ const REGIME_FLAGS = {
   refusesPrivileged: layout.REGIME_REFUSES_PRIVILEGED,
   refusesExecute: layout.REGIME_REFUSES_EXECUTE,
   refusesInterruptRange: layout.REGIME_REFUSES_INTERRUPT_RANGE,
+  oneKind: layout.REGIME_ONE_KIND,
 } as const;
 
 /**
@@ -221,7 +227,9 @@ export class Translation {
       flags |=
         layout.REGIME_TWO_HALVES |
         (regime.halves.lowerIgnoresTopByte ? layout.REGIME_LOWER_IGNORES_TOP_BYTE : 0) |
-        (regime.halves.upperIgnoresTopByte ? layout.REGIME_UPPER_IGNORES_TOP_BYTE : 0);
+        (regime.halves.upperIgnoresTopByte ? layout.REGIME_UPPER_IGNORES_TOP_BYTE : 0) |
+        (regime.halves.lowerUnprivilegedDisabled ? layout.REGIME_LOWER_UNPRIVILEGED_DISABLED : 0) |
+        (regime.halves.upperUnprivilegedDisabled ? layout.REGIME_UPPER_UNPRIVILEGED_DISABLED : 0);
     }
     for (const name of Object.keys(REGIME_FLAGS) as (keyof typeof REGIME_FLAGS)[]) {
       if (regime[name]) flags |= REGIME_FLAGS[name];
@@ -299,13 +307,13 @@ export class Translation {
   }
 
   /**
-   * Walks one stage for one address, to read. Returns the status word of the walk and the physical address, or on a fault
-   * that of the entry.
+   * Walks one stage for one address that a structure of the stage before it is read at. Returns the status word of the
+   * walk and the physical address, or on a fault that of the entry.
    */
   walkStage(stage: Stage, address: bigint): { readonly status: number; readonly physical: bigint } {
     const table = this.#table(stage);
     this.#walk.iova[0] = address;
-    this.engine.exports.walkBatch(table, this.#walk.prepare(1, layout.ACCESS_READ));
+    this.engine.exports.walkBatch(table, this.#walk.prepare(1, layout.ACCESS_WALK | layout.ACCESS_READ));
     this.engine.exports.tableForget(table);
     return { status: this.#walk.status[0], physical: this.#walk.physical[0] };
   }

@@ -48,9 +48,9 @@ describe("the tables of SMMUv3 structures", () => {
       "L1 stream table descriptor",
       [0x1234_5009n],
       GRANULES[0],
-      ["Span 4:0 = 0x9 (256 stream table entries)", "L2Ptr 51:6 = 0x12345000"],
+      ["Span 4:0 = 0x9 (256 stream table entries)", "L2Ptr 55:6 = 0x12345000"],
     ],
-    ["L1 context descriptor", [0x1234_5001n], GRANULES[0], ["V 0 = 0x1 (valid)", "L2Ptr 51:12 = 0x12345000"]],
+    ["L1 context descriptor", [0x1234_5001n], GRANULES[0], ["V 0 = 0x1 (valid)", "L2Ptr 55:12 = 0x12345000"]],
     [
       "STE",
       [0x4404_e00bn, 0xd6n, 0n, 0n, 0n, 0n, 0n, 0n],
@@ -58,7 +58,7 @@ describe("the tables of SMMUv3 structures", () => {
       [
         "V 0 = 0x1 (valid)",
         "Config 3:1 = 0x5 (stage 1)",
-        "S1ContextPtr 51:6 = 0x4404e000",
+        "S1ContextPtr 55:6 = 0x4404e000",
         "S1DSS 65:64 = 0x2 (without substream: context descriptor 0)",
         "S1CIR 67:66 = 0x1",
         "S1COR 69:68 = 0x1",

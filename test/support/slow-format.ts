@@ -13,6 +13,9 @@ export interface SlowGeometry {
   readonly flags: number;
 }
 
+/** The bit of a leaf that says that it is one of a contiguous run. */
+export const CONTIGUOUS = 1n << 52n;
+
 /** What hardware makes of the last entry of a path. */
 export type Verdict = { kind: "fault"; check: WalkCheck } | { kind: "table" } | { kind: "leaf" };
 
@@ -38,6 +41,8 @@ export interface SlowFormat {
   readonly addressMask: bigint;
   /** The address in an entry. */
   address(entry: bigint, geometry: SlowGeometry): bigint;
+  /** Leaves of a contiguous run, by level; a level that is not there has no runs. */
+  readonly runs: Readonly<Record<number, bigint>>;
   /** Whether software considers the entry in use. */
   inUse(entry: bigint): boolean;
   /** Whether an entry in use at this level maps memory. */

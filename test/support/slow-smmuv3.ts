@@ -65,7 +65,7 @@ function throughStage1(walk: Walk, ste: Ste): Attempt<Mapping | null> {
   const index = selectCd(walk, ste);
   if (index instanceof Fault) return index;
   if (stage1 === null || index === null) {
-    const limit = stage1 === null && stage2 === null ? features.oas : features.ias;
+    const limit = stage2 === null ? features.oas : features.ias;
     return beyond(request.iova, limit) ? Fault.stage1(walk, F_ADDR_SIZE) : null;
   }
   const fetched = fetchCd(walk, ste, stage1, index);

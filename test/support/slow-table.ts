@@ -4,7 +4,7 @@
  */
 import type { ErrorCode } from "../../src/engine/errors.js";
 import type { Access, Permissions, Reclaim } from "../../src/engine/page-table.js";
-import { coverage, entriesOf, type SlowFormat, type SlowGeometry } from "./slow-format.js";
+import { CONTIGUOUS, coverage, entriesOf, type SlowFormat, type SlowGeometry } from "./slow-format.js";
 import { indexIn, inputInRange, type SlowWalk, slowLookup, slowWalk } from "./slow-walk.js";
 
 /** A refusal, and the address at which the model sees the reason. */
@@ -30,6 +30,8 @@ export class SlowTable {
   readonly #pages = new Map<bigint, BigUint64Array>();
   readonly root = 0x10_0000_0000n;
   readonly leaves = new Map<bigint, number>();
+  /** Runs marked as contiguous, by the bytes of a run. */
+  readonly runs = new Map<bigint, number>();
   tablePages = 1;
   entriesWritten = 0;
   /** Table pages that gave way to a large leaf in the last map. */
@@ -79,15 +81,20 @@ export class SlowTable {
     }
     if (!this.#rangeInInput(iova, length)) return { code: "input-range", at: iova };
     if (physical + length > 1n << BigInt(this.geometry.outputBits)) return { code: "output-range", at: iova };
-    if (this.format.leaf(0n, permissions, 1, this.geometry) === null) return { code: "permissions", at: iova };
+    const unmarkable = permissions.contiguous && Object.keys(this.format.runs).length === 0;
+    if (unmarkable || this.format.leaf(0n, permissions, 1, this.geometry) === null)
+      return { code: "permissions", at: iova };
     this.replacedPages = 0;
     const occupied = this.#firstMapped(iova, length);
     if (occupied !== null) return { code: "overlap", at: occupied };
+    const written: Leaf[] = [];
     for (let done = 0n; done < length; ) {
       const size = this.bestPageSize(iova + done, physical + done, length - done);
       this.#writeLeaf(iova + done, physical + done, size, permissions);
+      written.push({ start: iova + done, size });
       done += size;
     }
+    if (permissions.contiguous) this.#markRuns(written, physical - iova);
     return null;
   }
 
@@ -102,6 +109,8 @@ export class SlowTable {
       gone.push(leaf);
       at = leaf.start + leaf.size;
     }
+    const starts = new Set(gone.map(({ start }) => start));
+    for (const leaf of gone) this.#breakRun(leaf, starts);
     const leaves = new Map<bigint, number>();
     let removed = 0n;
     for (const { start, size } of gone) {
@@ -157,6 +166,46 @@ export class SlowTable {
       if (first === null || at < first) first = at;
     });
     return first;
+  }
+
+  /** Bytes of the run that a leaf of this size may be one of, 0n when there is none. */
+  #runBytes(size: bigint): bigint {
+    return size * (this.format.runs[this.#levelOf(size)] ?? 0n);
+  }
+
+  #countRun(bytes: bigint, by: number): void {
+    const count = (this.runs.get(bytes) ?? 0) + by;
+    if (count === 0) this.runs.delete(bytes);
+    else this.runs.set(bytes, count);
+  }
+
+  /** Marks what of the leaves just written makes whole runs, aligned on both sides. */
+  #markRuns(written: readonly Leaf[], toPhysical: bigint): void {
+    const sizes = new Map(written.map(({ start, size }) => [start, size]));
+    for (const { start, size } of written) {
+      const bytes = this.#runBytes(size);
+      if (bytes === 0n || start % bytes !== 0n || (start + toPhysical) % bytes !== 0n) continue;
+      const starts = Array.from({ length: Number(bytes / size) }, (_, i) => start + BigInt(i) * size);
+      if (starts.some((at) => sizes.get(at) !== size)) continue;
+      for (const at of starts) {
+        const address = this.#entryAddress(at, size);
+        this.#poke(address, this.read(address) | CONTIGUOUS);
+      }
+      this.#countRun(bytes, 1);
+    }
+  }
+
+  /** Before a leaf goes: if it is one of a run, those of the run that stay lose their mark, each by a write. */
+  #breakRun({ start, size }: Leaf, gone: ReadonlySet<bigint>): void {
+    const bytes = this.#runBytes(size);
+    if (bytes === 0n || (this.read(this.#entryAddress(start, size)) & CONTIGUOUS) === 0n) return;
+    const first = start - (start % bytes);
+    for (let at = first; at < first + bytes; at += size) {
+      const address = this.#entryAddress(at, size);
+      this.#poke(address, this.read(address) & ~CONTIGUOUS);
+      if (!gone.has(at)) this.entriesWritten++;
+    }
+    this.#countRun(bytes, -1);
   }
 
   #eachLeaf(

@@ -32,12 +32,41 @@ interface Granule {
   /** The architecture's levels that have blocks, and the one that 52-bit addresses add. */
   readonly blocks: readonly number[];
   readonly wideBlock: number;
+  /** Leaves of a contiguous run, by our level. */
+  readonly runs: Readonly<Record<number, bigint>>;
 }
 
 const GRANULES: readonly Granule[] = [
-  { name: "4k", granuleShift: 12, indexBits: 9, minLevels: 3, maxLevels: 4, blocks: [1, 2], wideBlock: 0 },
-  { name: "16k", granuleShift: 14, indexBits: 11, minLevels: 3, maxLevels: 4, blocks: [2], wideBlock: 1 },
-  { name: "64k", granuleShift: 16, indexBits: 13, minLevels: 2, maxLevels: 3, blocks: [2], wideBlock: 1 },
+  {
+    name: "4k",
+    granuleShift: 12,
+    indexBits: 9,
+    minLevels: 3,
+    maxLevels: 4,
+    blocks: [1, 2],
+    wideBlock: 0,
+    runs: { 1: 16n, 2: 16n, 3: 16n },
+  },
+  {
+    name: "16k",
+    granuleShift: 14,
+    indexBits: 11,
+    minLevels: 3,
+    maxLevels: 4,
+    blocks: [2],
+    wideBlock: 1,
+    runs: { 1: 128n, 2: 32n },
+  },
+  {
+    name: "64k",
+    granuleShift: 16,
+    indexBits: 13,
+    minLevels: 2,
+    maxLevels: 3,
+    blocks: [2],
+    wideBlock: 1,
+    runs: { 1: 32n, 2: 32n },
+  },
 ];
 
 function isWide({ granuleShift }: Granule, { flags, outputBits }: SlowGeometry): boolean {
@@ -85,12 +114,13 @@ function dirtiable(entry: bigint, { flags }: SlowGeometry): boolean {
 }
 
 function common(granule: Granule): Omit<SlowFormat, "name" | "leaf" | "judge" | "mostFirstTables" | "flagSets"> {
-  const { minLevels, maxLevels, granuleShift, indexBits, blocks } = granule;
+  const { minLevels, maxLevels, granuleShift, indexBits, blocks, runs } = granule;
   return {
     minLevels,
     maxLevels,
     granuleShift,
     indexBits,
+    runs,
     largeLevels: blocks.map((level) => 4 - level).reverse(),
     outputBits: 48,
     widestInput: granuleShift === 16 ? 52 : 48,
@@ -131,7 +161,8 @@ function stage1(granule: Granule): SlowFormat {
       const marked = bit(entry, AP2) && !dirtiable(entry, geometry);
       const writable = !marked && !hierarchical.some((table) => bit(table, AP_TABLE1));
       const request = requestOf(access);
-      if (!request.privileged && !unprivileged) return fault("no-user");
+      const data = request.read || request.write || !request.execute;
+      if (data && !request.privileged && !unprivileged) return fault("no-user");
       if (request.write && !writable) return fault("no-write");
       if (request.execute) {
         const uxn = bit(entry, UXN) || hierarchical.some((table) => bit(table, UXN_TABLE));
@@ -172,7 +203,7 @@ function stage2(granule: Granule): SlowFormat {
       if (request.execute) {
         const xn = (geometry.flags & XNX) === 0 ? field(entry, 54, 54) << 1n : field(entry, 54, 53);
         const forbidden = { 0: false, 1: request.privileged, 2: true, 3: !request.privileged }[Number(xn)];
-        if (forbidden || !readable) return fault("no-execute");
+        if (forbidden) return fault("no-execute");
       }
       if (request.read && !readable) return fault("no-read");
       return { kind: "leaf" };

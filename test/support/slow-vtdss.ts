@@ -21,6 +21,7 @@ export const slowVtdss: SlowFormat = {
   largeLevels: [2, 3],
   outputBits: 52,
   widestInput: 57,
+  runs: {},
   mostFirstTables: 0,
   flagSets: [0, 1, 2, 3],
   signExtended: false,

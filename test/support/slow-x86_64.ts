@@ -20,6 +20,7 @@ export const slowX8664: SlowFormat = {
   largeLevels: [2, 3],
   outputBits: 52,
   widestInput: 57,
+  runs: {},
   mostFirstTables: 0,
   flagSets: [0, 1, 2, 3],
   signExtended: true,

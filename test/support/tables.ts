@@ -84,6 +84,7 @@ export class Pair {
     const { entriesRead, ...counters } = this.table.counters;
     expect(counters).toEqual({
       leaves: this.model.leaves,
+      contiguousRuns: this.model.runs,
       tablePages: this.model.tablePages,
       tableBytes: this.model.tablePages * 8 * entriesOf(this.configuration.format),
       entriesWritten: this.model.entriesWritten,

@@ -60,6 +60,8 @@ function steps(configuration: Configuration): fc.Arbitrary<Step[]> {
     write: fc.boolean(),
     privileged: fc.boolean(),
     noExecute: fc.boolean(),
+    // Where there are no runs, marking them is refused, which need not be tried as often.
+    contiguous: fc.integer({ min: 0, max: 9 }).map((n) => n < (Object.keys(format.runs).length > 0 ? 6 : 1)),
   });
   const step: fc.Arbitrary<Step> = fc.oneof(
     {

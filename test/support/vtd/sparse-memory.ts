@@ -13,6 +13,11 @@ export class SparseMemory implements SlowMemory {
     this.#words = new Map(words);
   }
 
+  /** Words by address: the named ones, and those written since. */
+  get words(): ReadonlyMap<bigint, bigint> {
+    return this.#words;
+  }
+
   read(address: bigint): bigint | null {
     if (!this.ram.some(([start, end]) => address >= start && address < end)) return null;
     return this.#words.get(address) ?? 0n;
