@@ -75,6 +75,7 @@ describe.each(CONFIGURATIONS)("$title", (configuration) => {
     pair.check();
     expect(pair.table.counters).toEqual({
       leaves: new Map([...sizes].reverse().map((size) => [size, 0])),
+      contiguousRuns: new Map(),
       tablePages: 1,
       tableBytes: Number(PAGE),
       entriesWritten: 0,
