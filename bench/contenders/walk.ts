@@ -30,9 +30,9 @@ function sumUp(input: WalkInput, checked: boolean, results: (chunk: number) => [
   return sum.value;
 }
 
-/** Our own: batches of the TypeScript API. */
-export function walkWasm(engine: Engine, input: WalkInput, checked: boolean): Workload {
-  const table = engine.createTable("vtdss", { levels: 4, pageSizes: BigInt(PAGE_BYTES) });
+/** Our own: batches of the TypeScript API, over a table of a format with 4 KiB pages. */
+export function walkWasm(engine: Engine, input: WalkInput, checked: boolean, format = "vtdss"): Workload {
+  const table = engine.createTable(format, { levels: 4, pageSizes: BigInt(PAGE_BYTES) });
   table.map(
     dmaAddress(BigInt(WINDOW_IOVA)),
     physicalAddress(BigInt(WINDOW_PHYSICAL)),

@@ -222,7 +222,7 @@ const [S2_OF_TABLE, , S2_OF_LEAF] = AT.s2OfS1;
 /** Leaves of input 1000h (stage 1, and stage 2 of its output), readable and writable. */
 const S1 = 0x4000_1f43n;
 const S2 = 0x5000_14ffn;
-const CLEAN = (S1 | bits(7) | DBM) & ~0n;
+const CLEAN = S1 | bits(7) | DBM;
 const S2_CLEAN = (S2 & ~bits(7)) | DBM;
 const WRITE = { access: "write" } as const;
 const NESTED = { sid: SID.nested } as const;

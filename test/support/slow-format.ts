@@ -79,11 +79,11 @@ export function entriesOf(format: Tables): number {
   return 1 << format.indexBits;
 }
 
-/** Bytes of the first table: as many as the input address needs where the format says so, 64 at least. */
+/** Bytes of the first table: as many as the input address needs where the format says so. */
 export function rootBytes(format: SlowFormat, geometry: SlowGeometry): number {
   if (format.mostFirstTables === 0) return 8 * entriesOf(format);
   const bits = geometry.inputBits - (format.granuleShift + format.indexBits * (geometry.levels - 1));
-  return Math.max(64, 8 * 2 ** Math.max(0, bits));
+  return 8 * 2 ** Math.max(0, bits);
 }
 
 export function fault(check: WalkCheck): Verdict {

@@ -405,7 +405,7 @@ describe("a table that cannot be", () => {
     ["several first tables of its own", "vmsav8-4k-s2", { levels: 3, inputBits: 40 }],
     ["several first tables, not aligned", "vmsav8-4k-s2", { levels: 3, inputBits: 40, root: physicalOf(0x1000n) }],
     ["a short first table, not aligned", "vmsav8-4k", { levels: 4, inputBits: 43, root: physicalOf(0x1040n) }],
-    ["the shortest first table, not aligned", "vmsav8-4k", { levels: 4, inputBits: 40, root: physicalOf(0x1020n) }],
+    ["the shortest first table, not aligned", "vmsav8-4k", { levels: 4, inputBits: 40, root: physicalOf(0x1008n) }],
     ["a first table of 16 KiB, not aligned", "vmsav8-16k", { levels: 3, root: physicalOf(0x1000n) }],
     ["a first table of 64 KiB, not aligned", "vmsav8-64k", { levels: 2, root: physicalOf(0x4000n) }],
     ["output of 50 bits", "vmsav8-64k", { outputBits: 50 }],
