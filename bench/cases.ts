@@ -129,7 +129,15 @@ function iovaLinuxCase(
 const TRACE = "test/fixtures/traces/smmuv3-nvme.trace.gz";
 
 function traceCases(module: WebAssembly.Module, input: TraceInput): BenchCase[] {
-  const strategies = ["as-recorded", "size-aligned", "pa-congruent", "identity"];
+  // Under Linux's rules an allocator keeps account of what is mapped beside the one that chooses.
+  const strategies: readonly (readonly [name: string, target: number])[] = [
+    ["as-recorded", 4],
+    ["size-aligned", 4],
+    ["pa-congruent", 4],
+    ["identity", 4],
+    ["linux", 2.5],
+    ["linux-lazy", 2.5],
+  ];
   return [
     {
       name: "trace-read",
@@ -138,12 +146,12 @@ function traceCases(module: WebAssembly.Module, input: TraceInput): BenchCase[] 
       subject: () => traceRead(module, input),
       rivals: [{ label: "splitting it into lines", target: 1 / 3, make: () => traceSplit(input) }],
     },
-    ...strategies.map((strategy) => ({
+    ...strategies.map(([strategy, target]) => ({
       name: `replay-${strategy}`,
       title: `replaying what was read under ${strategy}, per line`,
       sameResults: false,
       subject: () => traceReplay(module, input, strategy),
-      rivals: [{ label: "reading it", target: 4, make: () => traceRead(module, input) }],
+      rivals: [{ label: "reading it", target, make: () => traceRead(module, input) }],
     })),
   ];
 }

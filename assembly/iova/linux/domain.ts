@@ -61,6 +61,7 @@ import {
   MAX32,
   MOST_ALIGNMENT,
   NEVER,
+  NEXT_DUE,
   NOW,
   START,
   stateCreate,
@@ -71,7 +72,6 @@ import {
   stateSave,
   stateTake,
 } from "./state";
-import { jiffiesAt } from "./timers";
 import { orderOf, treeAllocate, treeInsert, treeReserve } from "./tree";
 
 /** What an allocation answers when memory is exhausted; no page has this number. */
@@ -111,6 +111,7 @@ export function linuxIovaCreate(
   store<u32>(state, hz, HZ);
   store<u32>(state, flush, FLUSH);
   store<u64>(state, NEVER, FLUSH_DUE);
+  store<u64>(state, NEVER, NEXT_DUE);
   depotsInit(state);
   return cpusOnline(domain, cpus) ? domain : 0;
 }
@@ -253,25 +254,30 @@ export function linuxIovaQueue(domain: usize, pfn: f64, pages: f64, cpu: u32, no
 
 // ---- Time --------------------------------------------------------------------------------------------------------
 
-/** Time does not go back. */
-function setClock(state: usize, nanoseconds: u64): void {
-  store<u64>(state, max<u64>(load<u64>(state, NOW), jiffiesAt(state, nanoseconds)), NOW);
+/** Time, in nanoseconds, does not go back. */
+// @ts-ignore: decorator
+@inline
+function setClock(state: usize, now: u64): void {
+  store<u64>(state, max<u64>(load<u64>(state, NOW), now), NOW);
 }
 
 /** Runs the timers and the delayed work due up to `now` (nanoseconds), each at its time, a timer before work. */
 export function advance(domain: usize, now: u64): void {
-  const until = max<u64>(load<u64>(stateOf(domain), NOW), jiffiesAt(stateOf(domain), now));
-  while (true) {
-    const state = stateOf(domain);
-    const timer = load<u64>(state, FLUSH_DUE);
-    const work = depotsDue(state);
-    const due = min<u64>(timer, work);
-    store<u64>(state, min<u64>(due, until), NOW);
-    if (due > until) return;
-    // Which CPU it was is not known.
-    if (timer == due) queueTimeout(domain, load<u32>(state, LAST_CPU));
-    else depotTrim(state, nextDepot);
-  }
+  while (load<u64>(stateOf(domain), NEXT_DUE) <= now) runNext(domain, now);
+  setClock(stateOf(domain), now);
+}
+
+/** Runs what is due first, if it is due by `until`. */
+function runNext(domain: usize, until: u64): void {
+  const state = stateOf(domain);
+  const timer = load<u64>(state, FLUSH_DUE);
+  const due = min<u64>(timer, depotsDue(state));
+  store<u64>(state, due, NEXT_DUE);
+  if (due > until) return;
+  setClock(state, due);
+  // Which CPU it was is not known.
+  if (timer == due) queueTimeout(domain, load<u32>(state, LAST_CPU));
+  else depotTrim(state, nextDepot);
 }
 
 export function linuxIovaAdvance(domain: usize, now: f64): void {
