@@ -6,19 +6,13 @@
  * Where Linux finds a range by a walk of the tree (`private_find_iova`), magazines here hold the range itself.
  */
 import {
-  IOVA_BATCH_COUNT,
-  IOVA_BATCH_IOVA,
-  IOVA_BATCH_LENGTH,
-  IOVA_BATCH_STATUS,
   LINUX_DEVICE_BELOW_4G_FIRST,
   LINUX_DEVICE_BYTES,
   LINUX_DEVICE_LIMIT,
   STATUS_MEMORY_EXHAUSTED,
-  STATUS_MISALIGNED,
   STATUS_NOT_ALLOCATED,
   STATUS_OK,
   STATUS_OVERLAP,
-  STATUS_SPACE_EXHAUSTED,
 } from "../../layout";
 import { queuePut, queueTake, queueTimeout, ringBytes, ringMake } from "./flush-queue";
 import {
@@ -324,52 +318,4 @@ export function linuxIovaSave(domain: usize): i32 {
 
 export function linuxIovaRestore(domain: usize): i32 {
   return stateRestore(domain);
-}
-
-// ---- Batches -----------------------------------------------------------------------------------------------------
-
-/** Allocates for a device every length of a batch (IOVA_BATCH_* of layout.ts, bytes); returns how many failed. */
-export function linuxIovaAllocateBatch(domain: usize, batch: usize, device: u32, cpu: u32): i32 {
-  const total = load<u32>(batch, IOVA_BATCH_COUNT);
-  const iovas = <usize>load<u32>(batch, IOVA_BATCH_IOVA);
-  const lengths = <usize>load<u32>(batch, IOVA_BATCH_LENGTH);
-  const statuses = <usize>load<u32>(batch, IOVA_BATCH_STATUS);
-  const shift = <u64>load<u32>(stateOf(domain), GRANULE_SHIFT);
-  let failed: i32 = 0;
-  for (let i: u32 = 0; i < total; i++) {
-    const length = load<u64>(lengths + (<usize>i << 3));
-    let status = STATUS_MISALIGNED;
-    let iova = u64.MAX_VALUE;
-    if (length && !(length & (((<u64>1) << shift) - 1))) {
-      const first = allocateFor(domain, device, length >> shift, cpu);
-      status = first == NO_MEMORY ? STATUS_MEMORY_EXHAUSTED : first ? STATUS_OK : STATUS_SPACE_EXHAUSTED;
-      if (status == STATUS_OK) iova = first << shift;
-    }
-    if (status != STATUS_OK) failed++;
-    store<u64>(iovas + (<usize>i << 3), iova);
-    store<u32>(statuses + (<usize>i << 2), status);
-  }
-  return failed;
-}
-
-/** Frees every IOVA of a batch with its length (both in bytes); returns how many failed. */
-export function linuxIovaFreeBatch(domain: usize, batch: usize, cpu: u32): i32 {
-  const total = load<u32>(batch, IOVA_BATCH_COUNT);
-  const iovas = <usize>load<u32>(batch, IOVA_BATCH_IOVA);
-  const lengths = <usize>load<u32>(batch, IOVA_BATCH_LENGTH);
-  const statuses = <usize>load<u32>(batch, IOVA_BATCH_STATUS);
-  const shift = <u64>load<u32>(stateOf(domain), GRANULE_SHIFT);
-  const granuleMask = ((<u64>1) << shift) - 1;
-  let failed: i32 = 0;
-  for (let i: u32 = 0; i < total; i++) {
-    const iova = load<u64>(iovas + (<usize>i << 3));
-    const length = load<u64>(lengths + (<usize>i << 3));
-    const status =
-      !length || (iova | length) & granuleMask
-        ? STATUS_MISALIGNED
-        : giveBack(domain, iova >> shift, length >> shift, cpu, AT_ONCE);
-    if (status != STATUS_OK) failed++;
-    store<u32>(statuses + (<usize>i << 2), status);
-  }
-  return failed;
 }

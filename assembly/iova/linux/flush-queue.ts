@@ -110,7 +110,8 @@ export function queuePut(domain: usize, cpu: u32, order: u32, range: u32): void 
   store<u32>(entry, order, ENTRY_ORDER);
   store<u32>(ring, (tail + 1) & load<u32>(ring, RING_MASK), RING_TAIL);
   rangeSetUse(state, range, USE_QUEUED);
-  if (load<u64>(state, FLUSH_DUE) == NEVER) timerArm(state, state + FLUSH_DUE, isShared(state) ? SHARED_TIMEOUT : TIMEOUT);
+  if (load<u64>(state, FLUSH_DUE) != NEVER) return;
+  timerArm(state, state + FLUSH_DUE, isShared(state) ? SHARED_TIMEOUT : TIMEOUT);
 }
 
 /** `fq_flush_timeout` on a CPU. The state may move. */
