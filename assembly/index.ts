@@ -54,17 +54,16 @@ export {
   spaceRelease,
   spaceReserve,
 } from "./iova/space";
+export { linuxIovaAllocateBatch, linuxIovaFreeBatch } from "./iova/linux/batch";
 export {
   linuxIovaAdopt,
   linuxIovaAdvance,
   linuxIovaAllocate,
-  linuxIovaAllocateBatch,
   linuxIovaAllocateFor,
   linuxIovaAttach,
   linuxIovaCreate,
   linuxIovaFireFlushTimer,
   linuxIovaFree,
-  linuxIovaFreeBatch,
   linuxIovaQueue,
   linuxIovaRelease,
   linuxIovaReserve,

@@ -549,7 +549,7 @@ export const LINUX_DEVICE_LIMIT = 0;
 export const LINUX_DEVICE_BELOW_4G_FIRST = 8;
 
 /** Where the state has its counters, u64 each. */
-export const LINUX_COUNTERS = 240;
+export const LINUX_COUNTERS = 248;
 export const LINUX_COUNTERS_BYTES = 80;
 /** Searches of the tree, those of them that began again from the limit, and ranges that they looked at. */
 export const LINUX_COUNT_SEARCHES = 0;

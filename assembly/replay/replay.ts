@@ -5,17 +5,6 @@
  */
 import { dispatch } from "../format/formats";
 import {
-  AT_ONCE,
-  advance,
-  allocateFor,
-  giveBack,
-  linuxIovaAttach,
-  linuxIovaCreate,
-  linuxIovaOnline,
-  NO_MEMORY,
-  reserve,
-} from "../iova/linux/domain";
-import {
   spaceCreate,
   spaceFreeInSpan,
   spaceGiveBack,
@@ -32,14 +21,12 @@ import {
   LINUX_FLUSH_STRICT,
   OPERATION_ADDRESS,
   OPERATION_BYTES,
-  OPERATION_CPU,
   OPERATION_DOMAIN,
   OPERATION_KIND,
   OPERATION_LENGTH,
   OPERATION_MAP,
   OPERATION_PIECES,
   OPERATION_SLOT,
-  OPERATION_TIME,
   PIECE_BYTES,
   PIECE_LENGTH,
   PIECE_PHYSICAL,
@@ -54,9 +41,7 @@ import {
   REPLAY_FLUSH,
   REPLAY_FORMAT,
   REPLAY_LAST,
-  REPLAY_LEAST_ALIGNMENT,
   REPLAY_LEVELS,
-  REPLAY_MOST_ALIGNMENT,
   REPLAY_OUTPUT_BITS,
   REPLAY_PAGE_SIZES,
   REPLAY_POLICY,
@@ -94,7 +79,6 @@ import {
   SPACE_RESULT,
   STATUS_MEMORY_EXHAUSTED,
   STATUS_OK,
-  STATUS_SPACE_EXHAUSTED,
   TABLE_ENTRIES_WRITTEN,
   TABLE_LEAVES,
   TABLE_LEVELS,
@@ -108,6 +92,7 @@ import { unmapRange } from "../table/unmap";
 import { bestAddress, bestShift, bestStart, fewestLeaves } from "./congruence";
 import { identityMap, identityUnmap } from "./identity";
 import { isMapped, reach, reachEnd } from "./leaf";
+import { linuxChoose, linuxChosen, linuxGiveBack, linuxOpen } from "./linux";
 import { occupancyCreate, occupancyFreeInSpan, occupancyLongestHole, occupancySpan } from "./occupancy";
 
 // ---- The replay's own records --------------------------------------------------------------------------------------
@@ -122,15 +107,15 @@ const REPLAY_BYTES: usize = DOMAINS + 16;
 
 /**
  * One domain: its table and its IOVA space or, for identity, the occupancy of its pages; the other is 0. Where Linux's
- * allocator chooses, also that and its device; the space then keeps account of what is mapped.
+ * allocator chooses, that, too; the space then keeps account of what is mapped.
  */
 const DOMAIN_BYTES: usize = 24;
 const DOMAIN_TABLE: usize = 0;
 const DOMAIN_SPACE: usize = 4;
 const DOMAIN_OCCUPANCY: usize = 8;
 const DOMAIN_OPERATIONS: usize = 12;
+/** 8 bytes: see linux.ts. */
 const DOMAIN_LINUX: usize = 16;
-const DOMAIN_DEVICE: usize = 20;
 
 /**
  * One allocation: its IOVA, length and what is left of it. For identity also its pieces, in a block that the slot
@@ -153,9 +138,6 @@ const STATE_RAGGED: u32 = 3;
 
 /** An IOVA space's fragmentation is sampled at every sixteenth operation on it. */
 const SAMPLE_MASK: u32 = 15;
-
-/** Jiffies a second of the kernel that a replay emulates, as distributions build it. */
-const LINUX_HZ: u32 = 250;
 
 /** TABLE_LEAVES of an operation's table before it, from level 2 on. */
 const leavesBefore = memory.data(32, 16);
@@ -240,7 +222,7 @@ function openDomain(replay: usize, index: u32): usize {
     const reservedLast = load<u64>(replay, REPLAY_RESERVED_LAST);
     if (reservedFirst <= reservedLast) spaceReserve(space, reservedFirst, reservedLast);
     store<u32>(domain, <u32>space, DOMAIN_SPACE);
-    if (load<u32>(replay, REPLAY_POLICY) == POLICY_LINUX && !openLinux(replay, domain)) return 0;
+    if (load<u32>(replay, REPLAY_POLICY) == POLICY_LINUX && !linuxOpen(replay, domain + DOMAIN_LINUX)) return 0;
   }
   const table = tableCreate(
     load<u32>(replay, REPLAY_FORMAT),
@@ -254,27 +236,6 @@ function openDomain(replay: usize, index: u32): usize {
   if (!table) return 0;
   store<u32>(domain, <u32>table, DOMAIN_TABLE);
   return domain;
-}
-
-/** Linux's allocator for a domain with one PCI device; false when memory is exhausted. */
-function openLinux(replay: usize, domain: usize): bool {
-  const linux = linuxIovaCreate(
-    1,
-    12,
-    <f64>(load<u64>(replay, REPLAY_FIRST) >> 12),
-    load<u32>(replay, REPLAY_LEAST_ALIGNMENT),
-    load<u32>(replay, REPLAY_MOST_ALIGNMENT),
-    load<u32>(replay, REPLAY_FLUSH),
-    LINUX_HZ,
-  );
-  if (!linux) return false;
-  const reservedFirst = load<u64>(replay, REPLAY_RESERVED_FIRST);
-  const reservedLast = load<u64>(replay, REPLAY_RESERVED_LAST);
-  if (reservedFirst <= reservedLast && reserve(linux, reservedFirst >> 12, reservedLast >> 12) != STATUS_OK) return false;
-  const device = linuxIovaAttach(linux, <f64>(load<u64>(replay, REPLAY_LAST) >> 12), 1);
-  store<u32>(domain, <u32>linux, DOMAIN_LINUX);
-  store<u32>(domain, device, DOMAIN_DEVICE);
-  return device != 0;
 }
 
 // ---- Choosing an IOVA ----------------------------------------------------------------------------------------------
@@ -302,34 +263,12 @@ function choose(replay: usize, space: usize, length: u64, firstPhysical: u64): i
   return spacePlace(space, length >> 12, mask >> 12, (congruent & mask) >> 12, load<u32>(replay, REPLAY_DIRECTION));
 }
 
-/** Brings a domain's Linux to the operation's CPU and time; false when memory is exhausted. */
-// @ts-ignore: decorator
-@inline
-function enterLinux(linux: usize, operation: usize): bool {
-  // How many CPUs there are is not in a trace: as many as have shown themselves.
-  if (!linuxIovaOnline(linux, load<u32>(operation, OPERATION_CPU) + 1)) return false;
-  advance(linux, <u64>load<f64>(operation, OPERATION_TIME));
-  return true;
-}
-
 /** Has Linux's allocator choose; as `choose`. */
 function chooseLinux(domain: usize, space: usize, length: u64, operation: usize): i32 {
-  const linux = <usize>load<u32>(domain, DOMAIN_LINUX);
-  if (!enterLinux(linux, operation)) return STATUS_MEMORY_EXHAUSTED;
-  const first = allocateFor(linux, load<u32>(domain, DOMAIN_DEVICE), length >> 12, load<u32>(operation, OPERATION_CPU));
-  if (first == NO_MEMORY) return STATUS_MEMORY_EXHAUSTED;
-  if (!first) return STATUS_SPACE_EXHAUSTED;
-  store<u64>(space, first, SPACE_RESULT);
-  return spaceTake(space, first << 12, length);
-}
-
-/** Gives a range back to Linux's allocator: through its flush queue, where it has one and the range was in use. */
-function giveBackLinux(replay: usize, domain: usize, iova: u64, length: u64, operation: usize, used: bool): i32 {
-  const linux = <usize>load<u32>(domain, DOMAIN_LINUX);
-  if (!enterLinux(linux, operation)) return STATUS_MEMORY_EXHAUSTED;
-  const queued = used && load<u32>(replay, REPLAY_FLUSH) != LINUX_FLUSH_STRICT;
-  const now = queued ? <u64>load<f64>(operation, OPERATION_TIME) : AT_ONCE;
-  return giveBack(linux, iova >> 12, length >> 12, load<u32>(operation, OPERATION_CPU), now);
+  const status = linuxChoose(domain + DOMAIN_LINUX, operation, length);
+  if (status != STATUS_OK) return status;
+  store<u64>(space, linuxChosen, SPACE_RESULT);
+  return spaceTake(space, linuxChosen << 12, length);
 }
 
 // ---- One operation -------------------------------------------------------------------------------------------------
@@ -400,7 +339,7 @@ function mapAllocation<F>(replay: usize, domain: usize, slot: usize, operation: 
       if (status != STATUS_OK) {
         if (at != iova) unmapRange<F>(table, iova, at - iova, flags);
         spaceGiveBack(space, iova, length);
-        if (policy == POLICY_LINUX) giveBackLinux(replay, domain, iova, length, operation, false);
+        if (policy == POLICY_LINUX) linuxGiveBack(domain + DOMAIN_LINUX, operation, iova, length, false);
         return status;
       }
       at += bytes;
@@ -443,7 +382,8 @@ function unmapAllocation<F>(replay: usize, domain: usize, slot: usize, operation
   if (left) return STATUS_OK;
   const whole = load<u64>(slot, SLOT_LENGTH);
   if (policy == POLICY_LINUX) {
-    const given = giveBackLinux(replay, domain, iova, whole, operation, true);
+    const lazy = load<u32>(replay, REPLAY_FLUSH) != LINUX_FLUSH_STRICT;
+    const given = linuxGiveBack(domain + DOMAIN_LINUX, operation, iova, whole, lazy);
     if (given != STATUS_OK) return given;
   }
   return spaceGiveBack(space, iova, whole);

@@ -6,19 +6,13 @@
  * Where Linux finds a range by a walk of the tree (`private_find_iova`), magazines here hold the range itself.
  */
 import {
-  IOVA_BATCH_COUNT,
-  IOVA_BATCH_IOVA,
-  IOVA_BATCH_LENGTH,
-  IOVA_BATCH_STATUS,
   LINUX_DEVICE_BELOW_4G_FIRST,
   LINUX_DEVICE_BYTES,
   LINUX_DEVICE_LIMIT,
   STATUS_MEMORY_EXHAUSTED,
-  STATUS_MISALIGNED,
   STATUS_NOT_ALLOCATED,
   STATUS_OK,
   STATUS_OVERLAP,
-  STATUS_SPACE_EXHAUSTED,
 } from "../../layout";
 import { queuePut, queueTake, queueTimeout, ringBytes, ringMake } from "./flush-queue";
 import {
@@ -61,6 +55,7 @@ import {
   MAX32,
   MOST_ALIGNMENT,
   NEVER,
+  NEXT_DUE,
   NOW,
   START,
   stateCreate,
@@ -71,7 +66,6 @@ import {
   stateSave,
   stateTake,
 } from "./state";
-import { jiffiesAt } from "./timers";
 import { orderOf, treeAllocate, treeInsert, treeReserve } from "./tree";
 
 /** What an allocation answers when memory is exhausted; no page has this number. */
@@ -111,6 +105,7 @@ export function linuxIovaCreate(
   store<u32>(state, hz, HZ);
   store<u32>(state, flush, FLUSH);
   store<u64>(state, NEVER, FLUSH_DUE);
+  store<u64>(state, NEVER, NEXT_DUE);
   depotsInit(state);
   return cpusOnline(domain, cpus) ? domain : 0;
 }
@@ -253,25 +248,30 @@ export function linuxIovaQueue(domain: usize, pfn: f64, pages: f64, cpu: u32, no
 
 // ---- Time --------------------------------------------------------------------------------------------------------
 
-/** Time does not go back. */
-function setClock(state: usize, nanoseconds: u64): void {
-  store<u64>(state, max<u64>(load<u64>(state, NOW), jiffiesAt(state, nanoseconds)), NOW);
+/** Time, in nanoseconds, does not go back. */
+// @ts-ignore: decorator
+@inline
+function setClock(state: usize, now: u64): void {
+  store<u64>(state, max<u64>(load<u64>(state, NOW), now), NOW);
 }
 
 /** Runs the timers and the delayed work due up to `now` (nanoseconds), each at its time, a timer before work. */
 export function advance(domain: usize, now: u64): void {
-  const until = max<u64>(load<u64>(stateOf(domain), NOW), jiffiesAt(stateOf(domain), now));
-  while (true) {
-    const state = stateOf(domain);
-    const timer = load<u64>(state, FLUSH_DUE);
-    const work = depotsDue(state);
-    const due = min<u64>(timer, work);
-    store<u64>(state, min<u64>(due, until), NOW);
-    if (due > until) return;
-    // Which CPU it was is not known.
-    if (timer == due) queueTimeout(domain, load<u32>(state, LAST_CPU));
-    else depotTrim(state, nextDepot);
-  }
+  while (load<u64>(stateOf(domain), NEXT_DUE) <= now) runNext(domain, now);
+  setClock(stateOf(domain), now);
+}
+
+/** Runs what is due first, if it is due by `until`. */
+function runNext(domain: usize, until: u64): void {
+  const state = stateOf(domain);
+  const timer = load<u64>(state, FLUSH_DUE);
+  const due = min<u64>(timer, depotsDue(state));
+  store<u64>(state, due, NEXT_DUE);
+  if (due > until) return;
+  setClock(state, due);
+  // Which CPU it was is not known.
+  if (timer == due) queueTimeout(domain, load<u32>(state, LAST_CPU));
+  else depotTrim(state, nextDepot);
 }
 
 export function linuxIovaAdvance(domain: usize, now: f64): void {
@@ -318,52 +318,4 @@ export function linuxIovaSave(domain: usize): i32 {
 
 export function linuxIovaRestore(domain: usize): i32 {
   return stateRestore(domain);
-}
-
-// ---- Batches -----------------------------------------------------------------------------------------------------
-
-/** Allocates for a device every length of a batch (IOVA_BATCH_* of layout.ts, bytes); returns how many failed. */
-export function linuxIovaAllocateBatch(domain: usize, batch: usize, device: u32, cpu: u32): i32 {
-  const total = load<u32>(batch, IOVA_BATCH_COUNT);
-  const iovas = <usize>load<u32>(batch, IOVA_BATCH_IOVA);
-  const lengths = <usize>load<u32>(batch, IOVA_BATCH_LENGTH);
-  const statuses = <usize>load<u32>(batch, IOVA_BATCH_STATUS);
-  const shift = <u64>load<u32>(stateOf(domain), GRANULE_SHIFT);
-  let failed: i32 = 0;
-  for (let i: u32 = 0; i < total; i++) {
-    const length = load<u64>(lengths + (<usize>i << 3));
-    let status = STATUS_MISALIGNED;
-    let iova = u64.MAX_VALUE;
-    if (length && !(length & (((<u64>1) << shift) - 1))) {
-      const first = allocateFor(domain, device, length >> shift, cpu);
-      status = first == NO_MEMORY ? STATUS_MEMORY_EXHAUSTED : first ? STATUS_OK : STATUS_SPACE_EXHAUSTED;
-      if (status == STATUS_OK) iova = first << shift;
-    }
-    if (status != STATUS_OK) failed++;
-    store<u64>(iovas + (<usize>i << 3), iova);
-    store<u32>(statuses + (<usize>i << 2), status);
-  }
-  return failed;
-}
-
-/** Frees every IOVA of a batch with its length (both in bytes); returns how many failed. */
-export function linuxIovaFreeBatch(domain: usize, batch: usize, cpu: u32): i32 {
-  const total = load<u32>(batch, IOVA_BATCH_COUNT);
-  const iovas = <usize>load<u32>(batch, IOVA_BATCH_IOVA);
-  const lengths = <usize>load<u32>(batch, IOVA_BATCH_LENGTH);
-  const statuses = <usize>load<u32>(batch, IOVA_BATCH_STATUS);
-  const shift = <u64>load<u32>(stateOf(domain), GRANULE_SHIFT);
-  const granuleMask = ((<u64>1) << shift) - 1;
-  let failed: i32 = 0;
-  for (let i: u32 = 0; i < total; i++) {
-    const iova = load<u64>(iovas + (<usize>i << 3));
-    const length = load<u64>(lengths + (<usize>i << 3));
-    const status =
-      !length || (iova | length) & granuleMask
-        ? STATUS_MISALIGNED
-        : giveBack(domain, iova >> shift, length >> shift, cpu, AT_ONCE);
-    if (status != STATUS_OK) failed++;
-    store<u32>(statuses + (<usize>i << 2), status);
-  }
-  return failed;
 }

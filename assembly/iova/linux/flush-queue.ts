@@ -17,7 +17,7 @@ import {
   stateOf,
   stateTake,
 } from "./state";
-import { timerAfter } from "./timers";
+import { timerArm } from "./timers";
 
 /** struct iova_fq: u32 offset of the entries, and `mod_mask`, `head` and `tail`. */
 const RING_ENTRIES: usize = 0;
@@ -111,7 +111,7 @@ export function queuePut(domain: usize, cpu: u32, order: u32, range: u32): void 
   store<u32>(ring, (tail + 1) & load<u32>(ring, RING_MASK), RING_TAIL);
   rangeSetUse(state, range, USE_QUEUED);
   if (load<u64>(state, FLUSH_DUE) != NEVER) return;
-  store<u64>(state, timerAfter(state, isShared(state) ? SHARED_TIMEOUT : TIMEOUT), FLUSH_DUE);
+  timerArm(state, state + FLUSH_DUE, isShared(state) ? SHARED_TIMEOUT : TIMEOUT);
 }
 
 /** `fq_flush_timeout` on a CPU. The state may move. */

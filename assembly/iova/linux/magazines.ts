@@ -22,7 +22,7 @@ import {
   stateReserve,
   stateTake,
 } from "./state";
-import { timerAfter } from "./timers";
+import { timerArm } from "./timers";
 import { treeRemove } from "./tree";
 
 /** IOVA_RANGE_CACHE_MAX_SIZE: orders 0 to 5. */
@@ -171,7 +171,7 @@ function depotPush(state: usize, order: u32, magazine: u32): void {
   store<u32>(depot, magazine);
   store<u32>(depot, load<u32>(depot, DEPOT_SIZE) + 1, DEPOT_SIZE);
   countUp(state, LINUX_COUNT_DEPOT_PUSHES, 1);
-  if (load<u64>(depot, DEPOT_DUE) == NEVER) store<u64>(depot, timerAfter(state, DEPOT_DELAY), DEPOT_DUE);
+  if (load<u64>(depot, DEPOT_DUE) == NEVER) timerArm(state, depot + DEPOT_DUE, DEPOT_DELAY);
 }
 
 /** `iova_rcache_get`: the first page of a cached range of this order below `end`, 0 when there is none. */
@@ -283,7 +283,7 @@ export function depotTrim(state: usize, order: u32): void {
   empty(state, magazine);
   freeMagazine(state, magazine);
   countUp(state, LINUX_COUNT_DEPOT_TRIMS, 1);
-  store<u64>(depot, timerAfter(state, DEPOT_DELAY), DEPOT_DUE);
+  timerArm(state, depot + DEPOT_DUE, DEPOT_DELAY);
 }
 
 // ---- Taking one out ----------------------------------------------------------------------------------------------

@@ -45,7 +45,7 @@ export const CPU_CAPACITY: usize = 68;
 export const ONLINE: usize = 72;
 /** u32: the CPU that did something last. */
 export const LAST_CPU: usize = 76;
-/** u64: the time, in jiffies. */
+/** u64: the time, in nanoseconds. */
 export const NOW: usize = 80;
 /** u32: jiffies a second; log2 of the granule; LINUX_FLUSH_*. */
 export const HZ: usize = 88;
@@ -59,6 +59,8 @@ export const FLUSH_DUE: usize = 120;
 export const SHARED_RING: usize = 128;
 /** struct iova_rcache of every order (magazines.ts). */
 export const DEPOTS: usize = 144;
+/** u64: no timer fires and no work runs before this time. */
+export const NEXT_DUE: usize = 240;
 const HEADER_BYTES: usize = <usize>LINUX_COUNTERS + <usize>LINUX_COUNTERS_BYTES;
 
 export const NEVER: u64 = u64.MAX_VALUE;
