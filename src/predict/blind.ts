@@ -20,8 +20,8 @@ export interface Miss {
 
 /** Steps between two states that are kept. */
 const SAVE_INTERVAL = 64;
-/** Events of a task within which a device's name must follow. */
-const NAMED_WITHIN = 64;
+/** Events within which a task names the device that it sets up. */
+const NAMED_WITHIN = 1024;
 
 /** An IOVA space and its calls, in the order of the trace. */
 export class Space {
@@ -164,10 +164,10 @@ class Blind implements BlindPrediction {
       this.private++;
       return null;
     }
-    // A driver sets up MSI before its first dma event: the page is the first of the device's space.
-    const next = this.#nextNamed(event);
     const candidates = [...this.spaces].sort((one, other) => other.unnamed - one.unnamed);
-    if (next !== null && !this.#byKey.has(spaceKey(this.#machine, next))) candidates.unshift(this.#spaceOfDevice(next));
+    // A driver sets up MSI before its first dma event: the page is the first of a space that is yet to be seen.
+    const coming = allocation.free === null ? this.#nextNewDevice(event) : null;
+    if (coming !== null) candidates.unshift(this.#spaceOfDevice(coming));
     for (const space of candidates) {
       if (!space.takeIfExact(step)) continue;
       space.unnamed++;
@@ -183,15 +183,16 @@ class Blind implements BlindPrediction {
     return most;
   }
 
-  /** Device of the next mapping that the task of an event has a name for. */
-  #nextNamed({ index, task }: TraceEvent): string | null {
+  /** A device whose space is yet to be seen: the one that the task of this event names next, else the trace's next. */
+  #nextNewDevice({ index, task }: TraceEvent): string | null {
     const { events, devices } = this.#trace.events;
-    let seen = 0;
-    for (let at = index + 1; at < events.length && seen < NAMED_WITHIN; at++) {
-      if (events[at].task !== task) continue;
-      if (events[at].kind === TOKEN_DMA_MAP) return devices[events[at].device];
-      seen++;
+    const isNew = (device: string): boolean => !this.#byKey.has(spaceKey(this.#machine, device));
+    for (const event of events.slice(index + 1, index + 1 + NAMED_WITHIN)) {
+      if (event.task !== task || event.kind !== TOKEN_DMA_MAP) continue;
+      if (isNew(devices[event.device])) return devices[event.device];
+      break;
     }
-    return null;
+    // Numbers of devices are given in the order in which events name them.
+    return devices.find(isNew) ?? null;
   }
 }

@@ -94,6 +94,16 @@ export class SpaceReplay {
     while (this.position < end) this.step(order[this.position]);
   }
 
+  /** Performs steps until an allocation gets what was not recorded: its place, or `end`. */
+  runToMiss(order: readonly Step[], end: number): number {
+    while (this.position < end) {
+      const { call } = order[this.position];
+      const pfn = this.step(order[this.position]);
+      if (call.kind === "allocate" && pfn !== call.allocation.pfn) return this.position - 1;
+    }
+    return end;
+  }
+
   /** Performs the step at the position: the page frame that an allocation gets (0: none), or −1 for a free. */
   step({ call, cpu, time }: Step): number {
     const { allocation } = call;
