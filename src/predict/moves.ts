@@ -11,10 +11,11 @@ export interface Move {
   readonly cpu: number;
 }
 
-/** Steps before and behind a miss that may be moved. */
+/** Steps before and behind a miss that may be moved, and how far the allocation that misses may itself. */
 const REACH_BEFORE = 96;
 const REACH_BEHIND = 48;
-/** Places that one step is tried at, in each direction. */
+const REACH_OF_MISS = 512;
+/** Places that one step is tried at, in each direction; the allocation that misses is tried at all. */
 const PLACES = 16;
 /** Sizes up to this go through magazines, one stack an order (IOVA_RANGE_CACHE_MAX_SIZE). */
 const CACHED_PAGES = 32;
@@ -36,28 +37,32 @@ export function undone(order: Step[], { from, to }: Move, original: Step): void 
   order[from] = original;
 }
 
-/** Legal moves of a single step that can change what is predicted for the allocation at `miss`, the smallest first. */
+/** Legal moves of a single step that can change what is predicted for the allocation at `miss`, the likeliest first. */
 export function movesAround(order: readonly Step[], miss: number, events: readonly TraceEvent[]): Move[] {
   const moves: Move[] = [];
   const begin = Math.max(0, miss - REACH_BEFORE);
   const end = Math.min(order.length, miss + REACH_BEHIND);
   for (let from = begin; from < end; from++) {
     const { cpu } = order[from];
-    for (const to of placesBefore(order, from, begin)) if (to <= miss) moves.push({ from, to, cpu });
-    if (from > miss) continue;
-    for (const to of placesBehind(order, from, end)) moves.push({ from, to, cpu });
+    const [farthest, places] = from === miss ? [Math.max(0, miss - REACH_OF_MISS), REACH_OF_MISS] : [begin, PLACES];
+    for (const to of placesBefore(order, from, farthest, places)) if (to <= miss) moves.push({ from, to, cpu });
+    if (from < miss) for (const to of placesBehind(order, from, end)) moves.push({ from, to, cpu });
     const other = otherCpu(order[from], events);
-    if (other !== cpu) moves.push({ from, to: from, cpu: other });
+    if (other !== cpu && from <= miss) moves.push({ from, to: from, cpu: other });
   }
-  const distance = ({ from, to }: Move): number => Math.abs(from - to) + Math.abs(miss - from);
-  return moves.sort((one, other) => distance(one) - distance(other));
+  const unlikelihood = (move: Move): number =>
+    Math.abs(move.from - move.to) + Math.abs(miss - move.from) + (splitsRun(order, move) ? order.length : 0);
+  return moves
+    .map((move) => ({ move, rank: unlikelihood(move) }))
+    .sort((one, other) => one.rank - other.rank)
+    .map(({ move }) => move);
 }
 
 /** Where a step can go towards the beginning: each place is behind a step with which it changes order to some effect. */
-function placesBefore(order: readonly Step[], from: number, begin: number): number[] {
+function placesBefore(order: readonly Step[], from: number, farthest: number, most: number): number[] {
   const places: number[] = [];
   const { earliest } = order[from].call;
-  for (let to = from - 1; to >= begin && places.length < PLACES; to--) {
+  for (let to = from - 1; to >= farthest && places.length < most; to--) {
     if (earliest >= order[to].call.latest) break;
     if (interact(order[from], order[to])) places.push(to);
   }
@@ -72,6 +77,15 @@ function placesBehind(order: readonly Step[], from: number, end: number): number
     if (interact(order[from], order[to])) places.push(to);
   }
   return places;
+}
+
+/** Whether a step would come between two that look like one interrupt of its CPU, which does nothing else meanwhile. */
+function splitsRun(order: readonly Step[], { from, to, cpu }: Move): boolean {
+  const { level } = order[from].call.event;
+  const before = order[to > from ? to : to - 1];
+  const behind = order[to > from ? to + 1 : to];
+  if (before === undefined || behind === undefined || from === to) return false;
+  return [before, behind].every((step) => step.cpu === cpu && step.call.event.level > level);
 }
 
 /** Whether it can matter which of two steps comes first: they use the same magazines, or both may search the tree. */
