@@ -37,8 +37,12 @@ export function undone(order: Step[], { from, to }: Move, original: Step): void 
   order[from] = original;
 }
 
-/** Legal moves of a single step that can change what is predicted for the allocation at `miss`, the likeliest first. */
-export function movesAround(order: readonly Step[], miss: number, events: readonly TraceEvent[]): Move[] {
+/**
+ * Legal moves of a single step that can change what is predicted for the allocation at `miss`, in three lots: of this
+ * allocation itself, which nearly always is the one; within the stack of magazines that it takes from; the others. In
+ * each the smallest come first.
+ */
+export function movesAround(order: readonly Step[], miss: number, events: readonly TraceEvent[]): readonly Move[][] {
   const moves: Move[] = [];
   const begin = Math.max(0, miss - REACH_BEFORE);
   const end = Math.min(order.length, miss + REACH_BEHIND);
@@ -50,12 +54,11 @@ export function movesAround(order: readonly Step[], miss: number, events: readon
     const other = otherCpu(order[from], events);
     if (other !== cpu && from <= miss) moves.push({ from, to: from, cpu: other });
   }
-  const unlikelihood = (move: Move): number =>
-    Math.abs(move.from - move.to) + Math.abs(miss - move.from) + (splitsRun(order, move) ? order.length : 0);
-  return moves
-    .map((move) => ({ move, rank: unlikelihood(move) }))
-    .sort((one, other) => one.rank - other.rank)
-    .map(({ move }) => move);
+  const distance = ({ from, to }: Move): number => Math.abs(from - to) + Math.abs(miss - from);
+  moves.sort((one, other) => distance(one) - distance(other));
+  const lotOf = (move: Move): number =>
+    splitsRun(order, move) || !sameStack(order[move.from], order[miss]) ? 2 : move.from === miss ? 0 : 1;
+  return [0, 1, 2].map((lot) => moves.filter((move) => lotOf(move) === lot));
 }
 
 /** Where a step can go towards the beginning: each place is behind a step with which it changes order to some effect. */
@@ -88,11 +91,15 @@ function splitsRun(order: readonly Step[], { from, to, cpu }: Move): boolean {
   return [before, behind].every((step) => step.cpu === cpu && step.call.event.level > level);
 }
 
-/** Whether it can matter which of two steps comes first: they use the same magazines, or both may search the tree. */
+/** Whether it can matter which of two steps comes first: they use the same stack, or both may search the tree. */
 function interact(one: Step, other: Step): boolean {
+  return (one.call.kind === "allocate" && other.call.kind === "allocate") || sameStack(one, other);
+}
+
+/** Whether two steps use the same magazines, or the tree without magazines. */
+function sameStack(one: Step, other: Step): boolean {
   const pages = one.call.allocation.pages;
   const otherPages = other.call.allocation.pages;
-  if (one.call.kind === "allocate" && other.call.kind === "allocate") return true;
   if (pages > CACHED_PAGES || otherPages > CACHED_PAGES) return true;
   return one.cpu === other.cpu && Math.ceil(Math.log2(pages)) === Math.ceil(Math.log2(otherPages));
 }

@@ -8,11 +8,15 @@ import type { TraceEvent } from "./events.js";
 import { applied, type Move, movesAround, undone } from "./moves.js";
 import { Corrections, type SpaceModel, SpaceReplay, type Step } from "./space.js";
 
-/** Steps that must be right behind a miss before a change is believed. */
-const HORIZON = 160;
-/** Changes that may be needed at once, and how many of the best are followed up. */
+/** Steps that must be right behind a miss before a change is believed; */
+const HORIZON = 80;
+/** unless more is wrong among them, which further changes explain: so many in all, the last one for so many steps. */
 const DEPTH = 3;
+const LAST_HORIZON = 16;
+/** Changes of the same miss that are followed up. */
 const BREADTH = 6;
+/** Changes tried for one miss, after which the best so far has to do. */
+const TRIALS = 2000;
 /** Distances at which states are kept behind the present, so that what lies further back can be tried as well. */
 const LAGS = [128, 2048, 32768];
 
@@ -37,10 +41,13 @@ export function recoverOrder(
   return search;
 }
 
-/** Changes that belong together, and the first step that is wrong with them. */
+/** The change that a miss calls for. */
 interface Explanation {
-  readonly moves: readonly Move[];
+  readonly move: Move;
+  /** The first step that is wrong with it, or with those that it leads to. */
   readonly reach: number;
+  /** It holds for long enough to be believed. */
+  readonly complete: boolean;
 }
 
 class Search implements Recovered {
@@ -51,6 +58,7 @@ class Search implements Recovered {
   readonly #corrections = new Corrections();
   /** By lag; the first is also the one that goes ahead. */
   readonly #replays: SpaceReplay[];
+  #trials = 0;
   readonly #moved = new Set<Step["call"]>();
 
   constructor(model: SpaceModel, order: Step[], events: readonly TraceEvent[]) {
@@ -69,20 +77,19 @@ class Search implements Recovered {
     for (;;) {
       const miss = this.#goAhead(onProgress);
       if (miss === order.length) break;
-      const explanation = this.#explain(miss, miss + HORIZON, DEPTH);
+      this.#trials = TRIALS;
+      const explanation = this.#explain(miss, Math.min(order.length, miss + HORIZON), DEPTH);
       if (explanation === null) {
         this.unexplained++;
         this.#goBack(miss);
         this.#replays[0].correct(order);
         continue;
       }
-      for (const move of explanation.moves) {
-        this.#moved.add(order[move.from].call);
-        applied(order, move);
-      }
-      const changed = Math.min(...explanation.moves.map(({ from, to }) => Math.min(from, to)));
-      this.#forgetFrom(changed);
-      this.#goBack(changed);
+      const { move } = explanation;
+      this.#moved.add(order[move.from].call);
+      applied(order, move);
+      this.#forgetFrom(Math.min(move.from, move.to));
+      this.#goBack(Math.min(move.from, move.to));
     }
     for (const replay of this.#replays) replay.release();
   }
@@ -107,29 +114,36 @@ class Search implements Recovered {
     return order.length;
   }
 
-  /** The best change for a miss; null when none makes it right. */
+  /** Looks for the change that makes a miss right, and with further ones, `depth` in all, what is behind it. */
   #explain(miss: number, goal: number, depth: number): Explanation | null {
-    const { order } = this;
-    const partial: Explanation[] = [];
-    for (const move of movesAround(order, miss, this.#events)) {
-      const reach = this.#reach(move, miss, goal);
-      if (reach >= Math.min(goal, order.length)) return { moves: [move], reach };
-      if (reach > miss) partial.push({ moves: [move], reach });
-    }
-    partial.sort((one, other) => other.reach - one.reach);
-    let best = partial[0] ?? null;
-    if (depth === 1) return best;
-    for (const { moves, reach } of partial.slice(0, BREADTH)) {
-      const [move] = moves;
-      const original = order[move.from];
-      applied(order, move);
-      const further = this.#explain(reach, goal, depth - 1);
-      undone(order, move, original);
-      if (further === null) continue;
-      if (further.reach > best.reach) best = { moves: [move, ...further.moves], reach: further.reach };
-      if (further.reach >= Math.min(goal, order.length)) break;
+    const enough = depth === 1 ? Math.min(goal, miss + LAST_HORIZON) : goal;
+    let best: Explanation | null = null;
+    for (const moves of movesAround(this.order, miss, this.#events)) {
+      const partial: Explanation[] = [];
+      for (const move of moves) {
+        if (this.#trials-- <= 0) break;
+        const reach = this.#reach(move, miss, goal);
+        if (reach >= enough) return { move, reach, complete: true };
+        if (reach > miss) partial.push({ move, reach, complete: false });
+      }
+      partial.sort((one, other) => other.reach - one.reach);
+      for (const explanation of partial.slice(0, BREADTH)) {
+        const further = depth === 1 ? null : this.#explainBehind(explanation, goal, depth - 1);
+        const found = further === null ? explanation : { ...further, move: explanation.move };
+        if (found.complete) return found;
+        if (found.reach > (best?.reach ?? miss)) best = found;
+      }
     }
     return best;
+  }
+
+  /** What explains the miss that is left with a change. */
+  #explainBehind({ move, reach }: Explanation, goal: number, depth: number): Explanation | null {
+    const original = this.order[move.from];
+    applied(this.order, move);
+    const further = this.#explain(reach, goal, depth);
+    undone(this.order, move, original);
+    return further;
   }
 
   /** The first step that is wrong with a change, at most `goal`. */
@@ -138,7 +152,7 @@ class Search implements Recovered {
     const original = order[move.from];
     applied(order, move);
     const replay = this.#replayAt(Math.min(move.from, move.to));
-    const reach = replay === null ? miss : replay.runToMiss(order, Math.min(goal, order.length));
+    const reach = replay === null ? miss : replay.runToMiss(order, goal);
     undone(order, move, original);
     return reach;
   }
