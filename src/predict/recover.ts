@@ -18,7 +18,9 @@ const BREADTH = 6;
 /** Changes tried for one miss, after which the best so far has to do. */
 const TRIALS = 2000;
 /** Distances at which states are kept behind the present, so that what lies further back can be tried as well. */
-const LAGS = [128, 2048, 32768];
+const LAGS = [32, 192, 2048, 32768];
+/** Steps between two looks at which states to keep. */
+const BLOCK = 256;
 
 export interface Recovered {
   /** The steps in the order that was found. */
@@ -77,6 +79,7 @@ class Search implements Recovered {
     for (;;) {
       const miss = this.#goAhead(onProgress);
       if (miss === order.length) break;
+      this.#keepUp(miss);
       this.#trials = TRIALS;
       const explanation = this.#explain(miss, Math.min(order.length, miss + HORIZON), DEPTH);
       if (explanation === null) {
@@ -99,19 +102,24 @@ class Search implements Recovered {
     const { order } = this;
     const [head] = this.#replays;
     while (head.position < order.length) {
-      const block = Math.min(order.length, head.position + LAGS[0]);
+      const block = Math.min(order.length, head.position + BLOCK);
       const miss = head.runToMiss(order, block);
       if (miss < block) return miss;
-      for (const [index, replay] of this.#replays.entries()) {
-        if (block - replay.saved < 2 * LAGS[index]) continue;
-        replay.restore();
-        replay.run(order, block - LAGS[index]);
-        replay.save();
-        if (replay === head) head.run(order, block);
-      }
+      this.#keepUp(block);
+      head.run(order, block);
       onProgress(block);
     }
     return order.length;
+  }
+
+  /** Brings the kept states as near to `position`, which is settled, as their lags are. */
+  #keepUp(position: number): void {
+    for (const [index, replay] of this.#replays.entries()) {
+      if (position - replay.saved < 2 * LAGS[index]) continue;
+      replay.restore();
+      replay.run(this.order, position - LAGS[index]);
+      replay.save();
+    }
   }
 
   /** Looks for the change that makes a miss right, and with further ones, `depth` in all, what is behind it. */
