@@ -55,6 +55,23 @@ export {
   spaceReserve,
 } from "./iova/space";
 export {
+  linuxIovaAdopt,
+  linuxIovaAdvance,
+  linuxIovaAllocate,
+  linuxIovaAllocateBatch,
+  linuxIovaAllocateFor,
+  linuxIovaAttach,
+  linuxIovaCreate,
+  linuxIovaFireFlushTimer,
+  linuxIovaFree,
+  linuxIovaFreeBatch,
+  linuxIovaQueue,
+  linuxIovaRelease,
+  linuxIovaReserve,
+  linuxIovaRestore,
+  linuxIovaSave,
+} from "./iova/linux/domain";
+export {
   replayCreate,
   replayIova,
   replayResult,

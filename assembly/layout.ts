@@ -5,7 +5,7 @@
 
 // ---- Operation stream: what a trace becomes (src/trace/) and what a replay consumes (assembly/replay/). ----
 /** One operation, fixed size. Offsets in bytes. */
-export const OPERATION_BYTES = 32;
+export const OPERATION_BYTES = 48;
 /** u32: OPERATION_MAP or OPERATION_UNMAP. */
 export const OPERATION_KIND = 0;
 /** u32: dense index of the IOVA space (domain) the operation belongs to. */
@@ -18,6 +18,10 @@ export const OPERATION_PIECES = 12;
 export const OPERATION_ADDRESS = 16;
 /** u64: length in bytes, a multiple of 4096. */
 export const OPERATION_LENGTH = 24;
+/** f64: the trace's timestamp in nanoseconds. */
+export const OPERATION_TIME = 32;
+/** u32: the CPU that it happened on. */
+export const OPERATION_CPU = 40;
 
 export const OPERATION_MAP = 1;
 export const OPERATION_UNMAP = 2;
@@ -514,18 +518,50 @@ export const IOVA_BATCH_STATUS = 16;
 /** Linear address of u64[]: REQUEST_CONGRUENT per request, or 0. */
 export const IOVA_BATCH_CONGRUENT = 20;
 
+// ---- One of Linux's IOVA domains (assembly/iova/linux/). ----
+/** u32: address of the state; it moves when the state grows. */
+export const LINUX_STATE = 0;
+/** When unmapped ranges may be used again: at once; when a ring a CPU was flushed; when one ring for all was flushed. */
+export const LINUX_FLUSH_STRICT = 0;
+export const LINUX_FLUSH_LAZY = 1;
+export const LINUX_FLUSH_LAZY_SINGLE = 2;
+
+/** A device, within the state: u64 last page that it can reach; u32 `pci_32bit_workaround`. */
+export const LINUX_DEVICE_BYTES = 16;
+export const LINUX_DEVICE_LIMIT = 0;
+export const LINUX_DEVICE_BELOW_4G_FIRST = 8;
+
+/** Where the state has its counters, u64 each. */
+export const LINUX_COUNTERS = 240;
+export const LINUX_COUNTERS_BYTES = 80;
+/** Searches of the tree, those of them that began again from the limit, and ranges that they looked at. */
+export const LINUX_COUNT_SEARCHES = 0;
+export const LINUX_COUNT_RETRIES = 8;
+export const LINUX_COUNT_VISITS = 16;
+/** Searches below 4 GiB given up at once, because one of that size or less had failed (`max32_alloc_size`). */
+export const LINUX_COUNT_REFUSALS = 24;
+export const LINUX_COUNT_MAGAZINE_HITS = 32;
+/** Magazines that went into a depot, that a CPU took out again, that the delayed work dropped. */
+export const LINUX_COUNT_DEPOT_PUSHES = 40;
+export const LINUX_COUNT_DEPOT_POPS = 48;
+export const LINUX_COUNT_DEPOT_TRIMS = 56;
+/** Flushes of all magazines and depots after a failed search. */
+export const LINUX_COUNT_CACHE_FLUSHES = 64;
+export const LINUX_COUNT_IOTLB_FLUSHES = 72;
+
 // ---- Replay of an operation stream under one policy (assembly/replay/replay.ts). ----
-/** Where IOVAs come from: the trace itself; an allocator; the physical address. */
+/** Where IOVAs come from: the trace itself; an allocator; the physical address; Linux's allocator. */
 export const POLICY_RECORDED = 0;
 export const POLICY_ALLOCATE = 1;
 export const POLICY_IDENTITY = 2;
+export const POLICY_LINUX = 3;
 /** Alignment: the granule; the length rounded up to a power of two; that, but no more than the first physical address has. */
 export const ALIGN_GRANULE = 0;
 export const ALIGN_SIZE = 1;
 export const ALIGN_SIZE_AND_ADDRESS = 2;
 
 /** How a replay is set up (bytes; u32 unless said otherwise). */
-export const REPLAY_SETUP_BYTES = 80;
+export const REPLAY_SETUP_BYTES = 96;
 export const REPLAY_FORMAT = 0;
 export const REPLAY_LEVELS = 4;
 export const REPLAY_OUTPUT_BITS = 8;
@@ -547,6 +583,10 @@ export const REPLAY_LAST = 56;
 /** u64: one reserved range, first and last; empty when first > last. */
 export const REPLAY_RESERVED_FIRST = 64;
 export const REPLAY_RESERVED_LAST = 72;
+/** For POLICY_LINUX, as `linuxIovaCreate` takes them: least and most alignment (log2 of pages), LINUX_FLUSH_*. */
+export const REPLAY_LEAST_ALIGNMENT = 80;
+export const REPLAY_MOST_ALIGNMENT = 84;
+export const REPLAY_FLUSH = 88;
 
 /** Results (bytes; u64 unless said otherwise). Arrays of 6 by level. */
 export const REPLAY_RESULT_BYTES = 384;

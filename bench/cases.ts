@@ -1,7 +1,7 @@
 /** Every case of the bench. To add one, add an entry to the list of `benchCases`. */
 import { type Engine, instantiateEngine } from "../src/engine/engine.js";
 import { type Change, changeBigInt, changeWasm, changeWords } from "./contenders/change.js";
-import { iovaBigInt, iovaNumber, iovaWasm } from "./contenders/iova.js";
+import { iovaBigInt, iovaLinux, iovaNumber, iovaWasm } from "./contenders/iova.js";
 import { type TraceInput, traceInput, traceRead, traceReplay, traceSplit } from "./contenders/trace.js";
 import { translateAsWalks, translateWasm } from "./contenders/translate.js";
 import { walkBigInt, walkWasm, walkWords } from "./contenders/walk.js";
@@ -102,6 +102,29 @@ function iovaCase(
   };
 }
 
+/** The same requests under Linux's rules, in WASM as well: what the rules cost, not the language. */
+function iovaLinuxCase(
+  engine: () => Promise<Engine>,
+  name: string,
+  target: number | undefined,
+  input: IovaInput,
+): BenchCase {
+  return {
+    name,
+    title: `IOVA allocate and free against Linux's rules, 1..64 pages, ${input.live.toLocaleString("en")} live ranges`,
+    sameResults: false,
+    subject: async () => iovaWasm(await engine(), input),
+    rivals: [
+      {
+        label: "Linux's rules",
+        every: EVERY,
+        make: async () => iovaLinux(await engine(), input),
+        ...(target === undefined ? {} : { target }),
+      },
+    ],
+  };
+}
+
 /** A real trace with several pieces a mapping, from the project's root, where npm runs the bench. */
 const TRACE = "test/fixtures/traces/smmuv3-nvme.trace.gz";
 
@@ -150,6 +173,8 @@ export function benchCases(module: WebAssembly.Module): BenchCase[] {
     changeCase(engine, "unmap-one", "unmap single 4 KiB pages, per page", "unmap", undefined, pages),
     iovaCase(engine, "iova-1000", undefined, { live: 1000, batch: 50, batches: 400, seed: 6 }),
     iovaCase(engine, "iova-100000", 0.9, { live: 100_000, batch: 500, batches: 1200, seed: 7 }),
+    iovaLinuxCase(engine, "linux-iova-1000", undefined, { live: 1000, batch: 10, batches: 400, seed: 6 }),
+    iovaLinuxCase(engine, "linux-iova-100000", undefined, { live: 100_000, batch: 10, batches: 400, seed: 7 }),
     ...traceCases(module, traceInput(TRACE)),
   ];
 }

@@ -10,6 +10,15 @@ export {
   type IovaSpaceOptions,
   type IovaSpaceReport,
 } from "./engine/iova-space.js";
+export {
+  dmaLimitPfn,
+  type LinuxDmaDevice,
+  type LinuxDmaDeviceOptions,
+  type LinuxIova,
+  type LinuxIovaCounters,
+  LinuxIovaDomain,
+  type LinuxIovaOptions,
+} from "./engine/linux-iova.js";
 export * from "./engine/page-table.js";
 export { PhysicalMemory } from "./engine/physical-memory.js";
 export { type Capabilities, type CapabilityOptions, makeCapabilities } from "./vtd/capabilities.js";

@@ -5,6 +5,17 @@
  */
 import { dispatch } from "../format/formats";
 import {
+  AT_ONCE,
+  advance,
+  allocateFor,
+  giveBack,
+  linuxIovaAttach,
+  linuxIovaCreate,
+  linuxIovaOnline,
+  NO_MEMORY,
+  reserve,
+} from "../iova/linux/domain";
+import {
   spaceCreate,
   spaceFreeInSpan,
   spaceGiveBack,
@@ -18,27 +29,34 @@ import {
   ACCESS_WRITE,
   ALIGN_GRANULE,
   ALIGN_SIZE_AND_ADDRESS,
+  LINUX_FLUSH_STRICT,
   OPERATION_ADDRESS,
   OPERATION_BYTES,
+  OPERATION_CPU,
   OPERATION_DOMAIN,
   OPERATION_KIND,
   OPERATION_LENGTH,
   OPERATION_MAP,
   OPERATION_PIECES,
   OPERATION_SLOT,
+  OPERATION_TIME,
   PIECE_BYTES,
   PIECE_LENGTH,
   PIECE_PHYSICAL,
   POLICY_IDENTITY,
+  POLICY_LINUX,
   POLICY_RECORDED,
   REPLAY_ALIGN,
   REPLAY_ALIGN_CAP,
   REPLAY_CONGRUENT,
   REPLAY_DIRECTION,
   REPLAY_FIRST,
+  REPLAY_FLUSH,
   REPLAY_FORMAT,
   REPLAY_LAST,
+  REPLAY_LEAST_ALIGNMENT,
   REPLAY_LEVELS,
+  REPLAY_MOST_ALIGNMENT,
   REPLAY_OUTPUT_BITS,
   REPLAY_PAGE_SIZES,
   REPLAY_POLICY,
@@ -76,6 +94,7 @@ import {
   SPACE_RESULT,
   STATUS_MEMORY_EXHAUSTED,
   STATUS_OK,
+  STATUS_SPACE_EXHAUSTED,
   TABLE_ENTRIES_WRITTEN,
   TABLE_LEAVES,
   TABLE_LEVELS,
@@ -101,12 +120,17 @@ const SLOTS: usize = DOMAINS + 8;
 const SLOT_CAPACITY: usize = DOMAINS + 12;
 const REPLAY_BYTES: usize = DOMAINS + 16;
 
-/** One domain: its table and its IOVA space or, for identity, the occupancy of its pages; the other is 0. */
-const DOMAIN_BYTES: usize = 16;
+/**
+ * One domain: its table and its IOVA space or, for identity, the occupancy of its pages; the other is 0. Where Linux's
+ * allocator chooses, also that and its device; the space then keeps account of what is mapped.
+ */
+const DOMAIN_BYTES: usize = 24;
 const DOMAIN_TABLE: usize = 0;
 const DOMAIN_SPACE: usize = 4;
 const DOMAIN_OCCUPANCY: usize = 8;
 const DOMAIN_OPERATIONS: usize = 12;
+const DOMAIN_LINUX: usize = 16;
+const DOMAIN_DEVICE: usize = 20;
 
 /**
  * One allocation: its IOVA, length and what is left of it. For identity also its pieces, in a block that the slot
@@ -129,6 +153,9 @@ const STATE_RAGGED: u32 = 3;
 
 /** An IOVA space's fragmentation is sampled at every sixteenth operation on it. */
 const SAMPLE_MASK: u32 = 15;
+
+/** Jiffies a second of the kernel that a replay emulates, as distributions build it. */
+const LINUX_HZ: u32 = 250;
 
 /** TABLE_LEAVES of an operation's table before it, from level 2 on. */
 const leavesBefore = memory.data(32, 16);
@@ -213,6 +240,7 @@ function openDomain(replay: usize, index: u32): usize {
     const reservedLast = load<u64>(replay, REPLAY_RESERVED_LAST);
     if (reservedFirst <= reservedLast) spaceReserve(space, reservedFirst, reservedLast);
     store<u32>(domain, <u32>space, DOMAIN_SPACE);
+    if (load<u32>(replay, REPLAY_POLICY) == POLICY_LINUX && !openLinux(replay, domain)) return 0;
   }
   const table = tableCreate(
     load<u32>(replay, REPLAY_FORMAT),
@@ -226,6 +254,27 @@ function openDomain(replay: usize, index: u32): usize {
   if (!table) return 0;
   store<u32>(domain, <u32>table, DOMAIN_TABLE);
   return domain;
+}
+
+/** Linux's allocator for a domain with one PCI device; false when memory is exhausted. */
+function openLinux(replay: usize, domain: usize): bool {
+  const linux = linuxIovaCreate(
+    1,
+    12,
+    <f64>(load<u64>(replay, REPLAY_FIRST) >> 12),
+    load<u32>(replay, REPLAY_LEAST_ALIGNMENT),
+    load<u32>(replay, REPLAY_MOST_ALIGNMENT),
+    load<u32>(replay, REPLAY_FLUSH),
+    LINUX_HZ,
+  );
+  if (!linux) return false;
+  const reservedFirst = load<u64>(replay, REPLAY_RESERVED_FIRST);
+  const reservedLast = load<u64>(replay, REPLAY_RESERVED_LAST);
+  if (reservedFirst <= reservedLast && reserve(linux, reservedFirst >> 12, reservedLast >> 12) != STATUS_OK) return false;
+  const device = linuxIovaAttach(linux, <f64>(load<u64>(replay, REPLAY_LAST) >> 12), 1);
+  store<u32>(domain, <u32>linux, DOMAIN_LINUX);
+  store<u32>(domain, device, DOMAIN_DEVICE);
+  return device != 0;
 }
 
 // ---- Choosing an IOVA ----------------------------------------------------------------------------------------------
@@ -251,6 +300,36 @@ function choose(replay: usize, space: usize, length: u64, firstPhysical: u64): i
   }
   const mask = alignment - 1;
   return spacePlace(space, length >> 12, mask >> 12, (congruent & mask) >> 12, load<u32>(replay, REPLAY_DIRECTION));
+}
+
+/** Brings a domain's Linux to the operation's CPU and time; false when memory is exhausted. */
+// @ts-ignore: decorator
+@inline
+function enterLinux(linux: usize, operation: usize): bool {
+  // How many CPUs there are is not in a trace: as many as have shown themselves.
+  if (!linuxIovaOnline(linux, load<u32>(operation, OPERATION_CPU) + 1)) return false;
+  advance(linux, <u64>load<f64>(operation, OPERATION_TIME));
+  return true;
+}
+
+/** Has Linux's allocator choose; as `choose`. */
+function chooseLinux(domain: usize, space: usize, length: u64, operation: usize): i32 {
+  const linux = <usize>load<u32>(domain, DOMAIN_LINUX);
+  if (!enterLinux(linux, operation)) return STATUS_MEMORY_EXHAUSTED;
+  const first = allocateFor(linux, load<u32>(domain, DOMAIN_DEVICE), length >> 12, load<u32>(operation, OPERATION_CPU));
+  if (first == NO_MEMORY) return STATUS_MEMORY_EXHAUSTED;
+  if (!first) return STATUS_SPACE_EXHAUSTED;
+  store<u64>(space, first, SPACE_RESULT);
+  return spaceTake(space, first << 12, length);
+}
+
+/** Gives a range back to Linux's allocator: through its flush queue, where it has one and the range was in use. */
+function giveBackLinux(replay: usize, domain: usize, iova: u64, length: u64, operation: usize, used: bool): i32 {
+  const linux = <usize>load<u32>(domain, DOMAIN_LINUX);
+  if (!enterLinux(linux, operation)) return STATUS_MEMORY_EXHAUSTED;
+  const queued = used && load<u32>(replay, REPLAY_FLUSH) != LINUX_FLUSH_STRICT;
+  const now = queued ? <u64>load<f64>(operation, OPERATION_TIME) : AT_ONCE;
+  return giveBack(linux, iova >> 12, length >> 12, load<u32>(operation, OPERATION_CPU), now);
 }
 
 // ---- One operation -------------------------------------------------------------------------------------------------
@@ -308,7 +387,9 @@ function mapAllocation<F>(replay: usize, domain: usize, slot: usize, operation: 
     const placed =
       policy == POLICY_RECORDED
         ? spaceTake(space, iova, length)
-        : choose(replay, space, length, load<u64>(pieces, PIECE_PHYSICAL));
+        : policy == POLICY_LINUX
+          ? chooseLinux(domain, space, length, operation)
+          : choose(replay, space, length, load<u64>(pieces, PIECE_PHYSICAL));
     if (placed != STATUS_OK) return placed;
     if (policy != POLICY_RECORDED) iova = load<u64>(space, SPACE_RESULT) << 12;
     let at = iova;
@@ -319,6 +400,7 @@ function mapAllocation<F>(replay: usize, domain: usize, slot: usize, operation: 
       if (status != STATUS_OK) {
         if (at != iova) unmapRange<F>(table, iova, at - iova, flags);
         spaceGiveBack(space, iova, length);
+        if (policy == POLICY_LINUX) giveBackLinux(replay, domain, iova, length, operation, false);
         return status;
       }
       at += bytes;
@@ -334,7 +416,9 @@ function mapAllocation<F>(replay: usize, domain: usize, slot: usize, operation: 
 }
 
 /** Unmaps part of an allocation, or all; STATUS_MEMORY_EXHAUSTED is the only failure. */
-function unmapAllocation<F>(replay: usize, domain: usize, slot: usize, offset: u64, length: u64): i32 {
+function unmapAllocation<F>(replay: usize, domain: usize, slot: usize, operation: usize): i32 {
+  const offset = load<u64>(operation, OPERATION_ADDRESS);
+  const length = load<u64>(operation, OPERATION_LENGTH);
   const table = <usize>load<u32>(domain, DOMAIN_TABLE);
   const space = <usize>load<u32>(domain, DOMAIN_SPACE);
   const policy = load<u32>(replay, REPLAY_POLICY);
@@ -356,7 +440,13 @@ function unmapAllocation<F>(replay: usize, domain: usize, slot: usize, offset: u
     unmapRest<F>(table, iova, load<u64>(slot, SLOT_LENGTH), flags);
   }
   if (policy == POLICY_RECORDED) return spaceGiveBack(space, iova + offset, length);
-  return left ? STATUS_OK : spaceGiveBack(space, iova, load<u64>(slot, SLOT_LENGTH));
+  if (left) return STATUS_OK;
+  const whole = load<u64>(slot, SLOT_LENGTH);
+  if (policy == POLICY_LINUX) {
+    const given = giveBackLinux(replay, domain, iova, whole, operation, true);
+    if (given != STATUS_OK) return given;
+  }
+  return spaceGiveBack(space, iova, whole);
 }
 
 // @ts-ignore: decorator
@@ -447,7 +537,7 @@ function runBatch<F>(replay: usize, operations: usize, total: u32, pieces: usize
       }
       piece += <usize>load<u32>(operation, OPERATION_PIECES) * PIECE_BYTES;
     } else if (load<u32>(slot, SLOT_STATE) >= STATE_MAPPED) {
-      const status = unmapAllocation<F>(replay, domain, slot, load<u64>(operation, OPERATION_ADDRESS), length);
+      const status = unmapAllocation<F>(replay, domain, slot, operation);
       if (status != STATUS_OK) return status;
       count(result, RESULT_LIVE, -length);
     }

@@ -69,6 +69,45 @@ export function iovaWasm(engine: Engine, input: IovaInput): Workload {
   });
 }
 
+/** Linux's allocator, for a PCI device that reaches as far: other addresses, the same requests. */
+export function iovaLinux(engine: Engine, input: IovaInput): Workload {
+  const domain = engine.createLinuxIovaDomain({ cpus: 1 });
+  const device = domain.attach({ limitPfn: GRANULES - 1 });
+  const { initial, victim, pages } = iovaSequence(input);
+  const length = BigUint64Array.from(initial, (count) => BigInt(count * PAGE_BYTES));
+  const first = domain.createBatch(input.live);
+  first.length.set(length);
+  if (domain.allocateBatch(first, input.live, device, 0) > 0) throw new Error("the IOVA domain is full");
+  const live = first.iova.slice();
+  first.release();
+
+  const frees = domain.createBatch(input.batch);
+  const allocations = domain.createBatch(input.batch);
+  const bytes = BigUint64Array.from(pages, (count) => BigInt(count * PAGE_BYTES));
+  return iovaWorkload(input, victim, {
+    batch: (from) => {
+      const freed = frees.iova;
+      const lengths = frees.length;
+      for (let i = 0; i < input.batch; i++) {
+        freed[i] = live[victim[from + i]];
+        lengths[i] = length[victim[from + i]];
+      }
+      allocations.length.set(bytes.subarray(from, from + input.batch));
+      const failed =
+        domain.freeBatch(frees, input.batch, 0) + domain.allocateBatch(allocations, input.batch, device, 0);
+      if (failed > 0) throw new Error(`${failed} IOVA operations failed`);
+      const allocated = allocations.iova;
+      for (let i = 0; i < input.batch; i++) {
+        live[victim[from + i]] = allocated[i];
+        length[victim[from + i]] = bytes[from + i];
+      }
+    },
+    address: (i) => live[i],
+    holes: () => 0,
+    spanBytes: () => 0n,
+  });
+}
+
 export function iovaBigInt(input: IovaInput): Workload {
   const space = new BigIntSpace(1n, BigInt(GRANULES));
   const sequence = iovaSequence(input);

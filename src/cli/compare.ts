@@ -11,7 +11,7 @@ import {
   comparisonText,
   warnings,
 } from "../report/comparison.js";
-import { findStrategy, strategies } from "../strategies/strategies.js";
+import { findStrategy, strategies, strategyNames } from "../strategies/strategies.js";
 import { openTrace } from "../trace/open.js";
 import { wholeNumber } from "./arguments.js";
 import { version } from "./version.js";
@@ -80,7 +80,7 @@ export function addCompare(program: Command, formats: readonly FormatDescription
       [
         "",
         "Strategies:",
-        ...strategies.map(({ name, summary }) => `  ${name.padEnd(14)}${summary}`),
+        ...strategyNames.map(({ name, summary }) => `  ${name.padEnd(25)}${summary}`),
         "",
         "Formats:",
         ...formats.map(({ name, title }) => `  ${name.padEnd(14)}${title}`),

@@ -5,6 +5,7 @@ import { defaultLevels, type FormatDescription, findFormat, readFormats } from "
 import type { WasmExports } from "./instance.js";
 import { IovaSpace, type IovaSpaceOptions } from "./iova-space.js";
 import { LinearMemory } from "./linear-memory.js";
+import { LinuxIovaDomain, type LinuxIovaOptions } from "./linux-iova.js";
 import { PageTable, type PageTableOptions } from "./page-table.js";
 import { PhysicalMemory } from "./physical-memory.js";
 
@@ -69,6 +70,11 @@ export class Engine {
   /** Makes an IOVA space. Throws `invalid` for an empty or misaligned window. */
   createIovaSpace<A extends Iova = DmaAddress>(options: IovaSpaceOptions = {}): IovaSpace<A> {
     return new IovaSpace<A>(this.exports, this.linear, options);
+  }
+
+  /** Makes an IOVA domain of Linux. Throws `invalid` for options out of range, `memory-exhausted`. */
+  createLinuxIovaDomain(options: LinuxIovaOptions): LinuxIovaDomain {
+    return new LinuxIovaDomain(this.exports, this.linear, options);
   }
 }
 

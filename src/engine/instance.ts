@@ -55,6 +55,31 @@ export interface WasmExports {
   spaceLongestHole(space: number): bigint;
   spaceLongestHoleInSpan(space: number): bigint;
 
+  // Linux's IOVA domains (assembly/iova/linux/domain.ts)
+  linuxIovaAdopt(domain: number, pfn: number, pages: number): number;
+  linuxIovaAdvance(domain: number, now: number): void;
+  linuxIovaAllocate(domain: number, pages: number, limit: number, cpu: number, flush: number): number;
+  linuxIovaAllocateBatch(domain: number, batch: number, device: number, cpu: number): number;
+  linuxIovaAllocateFor(domain: number, device: number, pages: number, cpu: number): number;
+  linuxIovaAttach(domain: number, limit: number, below4GFirst: number): number;
+  linuxIovaCreate(
+    cpus: number,
+    granuleShift: number,
+    startPfn: number,
+    leastAlignment: number,
+    mostAlignment: number,
+    flush: number,
+    hz: number,
+  ): number;
+  linuxIovaFireFlushTimer(domain: number, cpu: number, now: number): number;
+  linuxIovaFree(domain: number, pfn: number, pages: number, cpu: number): number;
+  linuxIovaFreeBatch(domain: number, batch: number, cpu: number): number;
+  linuxIovaQueue(domain: number, pfn: number, pages: number, cpu: number, now: number): number;
+  linuxIovaRelease(domain: number): void;
+  linuxIovaReserve(domain: number, first: number, last: number): number;
+  linuxIovaRestore(domain: number): number;
+  linuxIovaSave(domain: number): number;
+
   // Replay (assembly/replay/replay.ts)
   replayCreate(setup: number): number;
   replayIova(replay: number, slot: number): bigint;

@@ -92,7 +92,7 @@ export class Replay {
     const rule = ruleFields(options.strategy.rule);
     const { linear, exports } = engine;
     const setup = linear.allocate(layout.REPLAY_SETUP_BYTES);
-    const anywhere = rule.policy !== layout.POLICY_ALLOCATE;
+    const anywhere = rule.policy === layout.POLICY_RECORDED || rule.policy === layout.POLICY_IDENTITY;
     const reserves = !anywhere && format.reservesInterruptRange;
     linear.setU32(setup + layout.REPLAY_FORMAT, format.index);
     linear.setU32(setup + layout.REPLAY_LEVELS, levels);
@@ -108,6 +108,9 @@ export class Replay {
     linear.setU64(setup + layout.REPLAY_LAST, lastInput(format, levels));
     linear.setU64(setup + layout.REPLAY_RESERVED_FIRST, reserves ? INTERRUPT_RANGE.first : 1n);
     linear.setU64(setup + layout.REPLAY_RESERVED_LAST, reserves ? INTERRUPT_RANGE.last : 0n);
+    linear.setU32(setup + layout.REPLAY_LEAST_ALIGNMENT, rule.leastAlignment);
+    linear.setU32(setup + layout.REPLAY_MOST_ALIGNMENT, rule.mostAlignment);
+    linear.setU32(setup + layout.REPLAY_FLUSH, rule.flush);
     this.#handle = exports.replayCreate(setup) >>> 0;
     linear.free(setup, layout.REPLAY_SETUP_BYTES);
     if (this.#handle === 0) throw statusError(layout.STATUS_MEMORY_EXHAUSTED, "begin a replay");

@@ -1,9 +1,10 @@
 import * as layout from "../../assembly/layout.js";
 import { IommuError } from "../engine/errors.js";
+import { alignmentBounds, FLUSHES, type LinuxIovaOptions, MOST_ALIGNMENT } from "../engine/linux-iova.js";
 
 /** How a strategy chooses an IOVA, as the replay in WASM understands it (POLICY_*, ALIGN_* of assembly/layout.ts). */
 export interface StrategyRule {
-  readonly source: "recorded" | "allocate" | "identity";
+  readonly source: "recorded" | "allocate" | "identity" | "linux";
   /** Alignment of an allocation: the granule, the next power of two of its length, or that capped by its address. */
   readonly align?: "granule" | "size" | "size-and-address";
   /** Largest alignment, log2. */
@@ -11,6 +12,8 @@ export interface StrategyRule {
   /** Congruent to the physical address modulo the largest leaf that pays. */
   readonly congruent?: boolean;
   readonly direction?: "top-down" | "bottom-up";
+  /** Of Linux's allocator, `size` and `strict` unless given. */
+  readonly linux?: Pick<LinuxIovaOptions, "alignment" | "flush">;
 }
 
 /** A named policy that chooses an IOVA for a mapping. */
@@ -56,13 +59,64 @@ export const strategies: readonly Strategy[] = [
     summary: "IOVA = PA; a page that two mappings share is mapped once",
     rule: { source: "identity" },
   },
+  {
+    name: "linux",
+    summary: "Linux's own allocator: size-aligned, below 4 GiB first, freed ranges from per-CPU caches",
+    rule: { source: "linux" },
+  },
+  {
+    name: "linux-lazy",
+    summary: "linux, with unmapped ranges free after an IOTLB flush only (iommu.strict=0)",
+    rule: { source: "linux", linux: { flush: "lazy" } },
+  },
+  {
+    name: "linux-noalign",
+    summary: "linux, with nothing aligned above the granule",
+    rule: { source: "linux", linux: { alignment: "none" } },
+  },
+  {
+    name: "linux-pmd",
+    summary: "linux, with everything aligned to 2 MiB",
+    rule: { source: "linux", linux: { alignment: "pmd" } },
+  },
+  {
+    name: "linux-pud",
+    summary: "linux, with everything aligned to 1 GiB",
+    rule: { source: "linux", linux: { alignment: "pud" } },
+  },
 ];
+
+/** Traces and replays count 4 KiB pages. */
+const GRANULE_SHIFT = 12;
+const MAX_ALIGN_SHIFT = "linux:max-align-shift=";
+
+/** Names and summaries of every strategy that there is a name for, as people are told them. */
+export const strategyNames: readonly Pick<Strategy, "name" | "summary">[] = [
+  ...strategies,
+  {
+    name: `${MAX_ALIGN_SHIFT}N`,
+    summary: "linux, aligned to the size but to at most 2^N pages (iommu.max_align_shift)",
+  },
+];
+
+/** `linux:max-align-shift=N`; null for any other name and for no alignment of an address. */
+function maxAlignShift(name: string): Strategy | null {
+  const digits = name.startsWith(MAX_ALIGN_SHIFT) ? name.slice(MAX_ALIGN_SHIFT.length) : "";
+  const maxShift = Number(digits);
+  if (!/^\d+$/.test(digits) || maxShift > MOST_ALIGNMENT) return null;
+  const summary = `linux, aligned to the size but to at most ${2 ** maxShift} pages`;
+  return {
+    name: `${MAX_ALIGN_SHIFT}${maxShift}`,
+    summary,
+    rule: { source: "linux", linux: { alignment: { maxShift } } },
+  };
+}
 
 /** The strategy of this name. Throws `invalid`, naming the ones there are. */
 export function findStrategy(name: string): Strategy {
-  const found = strategies.find((strategy) => strategy.name === name);
+  const found = strategies.find((strategy) => strategy.name === name) ?? maxAlignShift(name);
   if (found) return found;
-  const names = strategies.map((strategy) => strategy.name).join(", ");
+  const names = strategyNames.map((strategy) => strategy.name).join(", ");
   throw new IommuError("invalid", `use strategy "${name}"`, undefined, `the strategies are ${names}`);
 }
 
@@ -73,22 +127,30 @@ export function ruleFields(rule: StrategyRule): {
   alignCap: number;
   congruent: number;
   direction: number;
+  leastAlignment: number;
+  mostAlignment: number;
+  flush: number;
 } {
   const policies = {
     recorded: layout.POLICY_RECORDED,
     allocate: layout.POLICY_ALLOCATE,
     identity: layout.POLICY_IDENTITY,
+    linux: layout.POLICY_LINUX,
   };
   const aligns = {
     granule: layout.ALIGN_GRANULE,
     size: layout.ALIGN_SIZE,
     "size-and-address": layout.ALIGN_SIZE_AND_ADDRESS,
   };
+  const [leastAlignment, mostAlignment] = alignmentBounds(rule.linux?.alignment ?? "size", GRANULE_SHIFT);
   return {
     policy: policies[rule.source],
     align: aligns[rule.align ?? "granule"],
     alignCap: rule.alignCap ?? 63,
     congruent: rule.congruent ? 1 : 0,
     direction: rule.direction === "bottom-up" ? layout.DIRECTION_BOTTOM_UP : layout.DIRECTION_TOP_DOWN,
+    leastAlignment,
+    mostAlignment,
+    flush: FLUSHES[rule.linux?.flush ?? "strict"],
   };
 }

@@ -29,6 +29,7 @@ import {
   TOKEN_PAGES,
   TOKEN_PHYSICAL,
   TOKEN_TASK,
+  TOKEN_TIME,
   TOKEN_UNMAP,
 } from "../../assembly/layout.js";
 import type { BatchWriter } from "./batch.js";
@@ -46,6 +47,7 @@ const LINE = TOKEN_LINE >>> 3;
 const PAGE = TOKEN_PAGE >>> 3;
 const PAGES = TOKEN_PAGES >>> 3;
 const PHYSICAL = TOKEN_PHYSICAL >>> 3;
+const TIME = TOKEN_TIME >>> 3;
 const MAP = TOKEN_MAP;
 const UNMAP = TOKEN_UNMAP;
 const DMA_MAP = TOKEN_DMA_MAP;
@@ -96,6 +98,8 @@ export class Assembler {
   #pages = new Float64Array(0x400);
   #physical = new Float64Array(0x400);
   #line = new Float64Array(0x400);
+  #time = new Float64Array(0x400);
+  #cpu = new Int32Array(0x400);
   #context = new Int32Array(0x400);
   #task = new Int32Array(0x400);
   #device = new Int32Array(0x400);
@@ -124,6 +128,10 @@ export class Assembler {
   /** Sequences of the pending unmaps, oldest first. */
   readonly #pending = new Float64Array(MOST_PENDING);
   #pendingCount = 0;
+
+  /** When and where the token that is taken happened. */
+  #tokenTime = 0;
+  #tokenCpu = 0;
 
   /** Runs that had to be decided before an unmap cut them. */
   forcedDecisions = 0;
@@ -154,6 +162,10 @@ export class Assembler {
     const exact = level !== UNKNOWN_LEVEL;
     if (context >= this.#contexts) this.#growContexts(context + 1);
     if (this.#pendingCount > 0) this.#settleFinished(context, detail >>> CPU_SHIFT, level, kind);
+    if (kind === MAP || kind === UNMAP) {
+      this.#tokenTime = numbers[number + TIME];
+      this.#tokenCpu = detail >>> CPU_SHIFT;
+    }
     if (kind === MAP) {
       const physical = numbers[number + PHYSICAL];
       this.#map(context, task, page, pages, physical, numbers[number + LINE]);
@@ -476,6 +488,8 @@ export class Assembler {
     this.#page[at] = page;
     this.#pages[at] = pages;
     this.#line[at] = line;
+    this.#time[at] = this.#tokenTime;
+    this.#cpu[at] = this.#tokenCpu;
     this.#device[at] = NONE;
     this.#next[at] = NONE;
     if (this.#tail - this.#head > this.maxPending) this.maxPending = this.#tail - this.#head;
@@ -514,6 +528,8 @@ export class Assembler {
       const at = this.#head & mask;
       const state = this.#state[at];
       if (state === TAIL) continue;
+      writer.time = this.#time[at];
+      writer.cpu = this.#cpu[at];
       if (state === HEAD) {
         placement.map(this.#device[at], this.#page[at], this.#totalPages[at], this.#pieceCount[at], this.#line[at]);
         let piece = this.#head;
@@ -546,6 +562,8 @@ export class Assembler {
     this.#pages = moved(this.#pages, new Float64Array(capacity));
     this.#physical = moved(this.#physical, new Float64Array(capacity));
     this.#line = moved(this.#line, new Float64Array(capacity));
+    this.#time = moved(this.#time, new Float64Array(capacity));
+    this.#cpu = moved(this.#cpu, new Int32Array(capacity));
     this.#context = moved(this.#context, new Int32Array(capacity));
     this.#task = moved(this.#task, new Int32Array(capacity));
     this.#device = moved(this.#device, new Int32Array(capacity));

@@ -2,12 +2,14 @@
 import {
   OPERATION_ADDRESS,
   OPERATION_BYTES,
+  OPERATION_CPU,
   OPERATION_DOMAIN,
   OPERATION_KIND,
   OPERATION_LENGTH,
   OPERATION_MAP,
   OPERATION_PIECES,
   OPERATION_SLOT,
+  OPERATION_TIME,
   OPERATION_UNMAP,
   PIECE_BYTES,
   PIECE_LENGTH,
@@ -38,6 +40,9 @@ const SLOT = OPERATION_SLOT >>> 2;
 const PIECES = OPERATION_PIECES >>> 2;
 const ADDRESS = OPERATION_ADDRESS >>> 2;
 const LENGTH = OPERATION_LENGTH >>> 2;
+const CPU = OPERATION_CPU >>> 2;
+const OPERATION_NUMBERS = OPERATION_BYTES >>> 3;
+const TIME = OPERATION_TIME >>> 3;
 const MAP = OPERATION_MAP;
 const UNMAP = OPERATION_UNMAP;
 const PIECE_WORDS = PIECE_BYTES >>> 2;
@@ -49,6 +54,8 @@ export class BatchWriter {
   readonly #sink: BatchSink;
   readonly #batchSize: number;
   #operations: Int32Array;
+  /** The same bytes. */
+  #numbers: Float64Array;
   #lines: Float64Array;
   #count = 0;
   #pieces: Int32Array;
@@ -56,11 +63,15 @@ export class BatchWriter {
   /** Operations written so far, delivered or not. */
   total = 0;
   totalPieces = 0;
+  /** CPU and time, in nanoseconds, of the operations that follow. */
+  cpu = 0;
+  time = 0;
 
   constructor(sink: BatchSink, batchSize: number) {
     this.#sink = sink;
     this.#batchSize = batchSize;
     this.#operations = new Int32Array(batchSize * OPERATION_WORDS);
+    this.#numbers = new Float64Array(this.#operations.buffer);
     this.#lines = new Float64Array(batchSize);
     this.#pieces = new Int32Array(batchSize * PIECE_WORDS);
   }
@@ -101,6 +112,7 @@ export class BatchWriter {
       lines: this.#lines.subarray(0, this.#count),
     };
     this.#operations = new Int32Array(this.#operations.length);
+    this.#numbers = new Float64Array(this.#operations.buffer);
     this.#lines = new Float64Array(this.#lines.length);
     this.#pieces = new Int32Array(this.#batchSize * PIECE_WORDS);
     this.#count = 0;
@@ -125,6 +137,8 @@ export class BatchWriter {
     words[at + PIECES] = pieceCount;
     storePages(words, at + ADDRESS, page);
     storePages(words, at + LENGTH, pages);
+    words[at + CPU] = this.cpu;
+    this.#numbers[this.#count * OPERATION_NUMBERS + TIME] = this.time;
     this.#lines[this.#count++] = line;
     this.total++;
   }

@@ -17,6 +17,8 @@ export function encode(operations: readonly Operation[]): OperationBatch {
   const writer = new BatchWriter((batch) => batches.push(batch), operations.length);
   for (const operation of operations) {
     const { domain, slot, length, line } = operation;
+    writer.cpu = operation.cpu;
+    writer.time = operation.time;
     if (operation.kind === "map") {
       writer.map(domain, slot, operation.pieces.length, pages(operation.iova), pages(length), line);
       for (const piece of operation.pieces) writer.piece(pages(piece.physical), pages(piece.length));
@@ -30,11 +32,11 @@ export function encode(operations: readonly Operation[]): OperationBatch {
 
 export function map(slot: number, pieces: readonly Piece[], iova = 0n, domain = 0): Operation {
   const length = pieces.reduce((sum, piece) => sum + piece.length, 0n);
-  return { kind: "map", domain, slot, iova, length, line: 0, pieces: [...pieces] };
+  return { kind: "map", domain, slot, iova, length, line: 0, cpu: 0, time: 0, pieces: [...pieces] };
 }
 
 export function unmap(slot: number, offset: bigint, length: bigint, domain = 0): Operation {
-  return { kind: "unmap", domain, slot, offset, length, line: 0 };
+  return { kind: "unmap", domain, slot, offset, length, line: 0, cpu: 0, time: 0 };
 }
 
 export async function newReplay(options: ReplayOptions): Promise<Replay> {

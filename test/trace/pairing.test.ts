@@ -31,9 +31,28 @@ describe("named allocations", () => {
         iova: 0xfffff000n,
         length: 4096n,
         line: 1,
+        cpu: 0,
+        time: 1_000_000_000,
         pieces: [{ physical: 0x8000n, length: 4096n }],
       },
-      { kind: "unmap", domain: 0, slot: 0, offset: 0n, length: 4096n, line: 3 },
+      { kind: "unmap", domain: 0, slot: 0, offset: 0n, length: 4096n, line: 3, cpu: 0, time: 1_000_006_000 },
+    ]);
+  });
+
+  it("gives every operation the CPU and the time of its own first map or unmap", () => {
+    const trace = new TraceText()
+      .map({ cpu: 2 }, 0x10000, 0x8000)
+      .map({ cpu: 2 }, 0x11000, 0xa000)
+      .map({ cpu: 5 }, 0x90000, 0x5000)
+      .dmaMapSg({ cpu: 2 }, A, 0x10000, 0x2000, [0x8000, 0xa000])
+      .dmaUnmapSg({ cpu: 5 }, A, [0x8000, 0xa000])
+      .unmap({ cpu: 5 }, 0x10000, 2)
+      .dmaMap({ cpu: 5 }, A, 0x90000, 4096, 0x5000);
+    const { operations } = operationsOf(trace);
+    expect(operations.map(({ kind, cpu, time }) => [kind, cpu, time - 1e9])).toEqual([
+      ["map", 2, 0],
+      ["map", 5, 6000],
+      ["unmap", 5, 15_000],
     ]);
   });
 

@@ -3,12 +3,14 @@ import { readFileSync } from "node:fs";
 import {
   OPERATION_ADDRESS,
   OPERATION_BYTES,
+  OPERATION_CPU,
   OPERATION_DOMAIN,
   OPERATION_KIND,
   OPERATION_LENGTH,
   OPERATION_MAP,
   OPERATION_PIECES,
   OPERATION_SLOT,
+  OPERATION_TIME,
   OPERATION_UNMAP,
   PIECE_BYTES,
   PIECE_LENGTH,
@@ -39,9 +41,10 @@ export function newInstance(): TraceInstance {
 }
 
 /** An operation in plain numbers; addresses are bigints, as only tests can afford. */
-export type Operation =
+export type Operation = (
   | { kind: "map"; domain: number; slot: number; iova: bigint; length: bigint; line: number; pieces: Piece[] }
-  | { kind: "unmap"; domain: number; slot: number; offset: bigint; length: bigint; line: number };
+  | { kind: "unmap"; domain: number; slot: number; offset: bigint; length: bigint; line: number }
+) & { cpu: number; time: number };
 
 export interface Piece {
   physical: bigint;
@@ -63,6 +66,8 @@ export function decode(batches: readonly OperationBatch[]): Operation[] {
       const address = view.getBigUint64(at + OPERATION_ADDRESS, true);
       const length = view.getBigUint64(at + OPERATION_LENGTH, true);
       const line = batch.lines[index];
+      const cpu = view.getUint32(at + OPERATION_CPU, true);
+      const time = view.getFloat64(at + OPERATION_TIME, true);
       if (kind === OPERATION_MAP) {
         const own: Piece[] = [];
         for (let count = view.getUint32(at + OPERATION_PIECES, true); count > 0; count--) {
@@ -72,9 +77,9 @@ export function decode(batches: readonly OperationBatch[]): Operation[] {
           });
           piece++;
         }
-        operations.push({ kind: "map", domain, slot, iova: address, length, line, pieces: own });
+        operations.push({ kind: "map", domain, slot, iova: address, length, line, cpu, time, pieces: own });
       } else if (kind === OPERATION_UNMAP) {
-        operations.push({ kind: "unmap", domain, slot, offset: address, length, line });
+        operations.push({ kind: "unmap", domain, slot, offset: address, length, line, cpu, time });
       } else {
         throw new Error(`operation ${index} has kind ${kind}`);
       }
