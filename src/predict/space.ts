@@ -1,6 +1,6 @@
 /** One IOVA space replayed: the calls of its devices, in an order that may change, by an emulated allocator. */
 import type { Allocation, Call } from "./calls.js";
-import type { LinuxIova, LinuxIovaFactory, LinuxIovaOptions } from "./linux-iova.js";
+import type { LinuxIovaFactory, LinuxIovaOptions } from "./linux-iova.js";
 import type { PageRange } from "./reserved.js";
 
 /** A call as it is replayed. */
@@ -52,7 +52,7 @@ export class Corrections {
 export class SpaceReplay {
   readonly #model: SpaceModel;
   readonly #lazy: boolean;
-  readonly #iova: LinuxIova;
+  readonly #iova: ReturnType<LinuxIovaFactory>;
   readonly #corrections: Corrections;
   /** Page frame that each allocation holds, by its index. */
   readonly #held = new Map<number, number>();
@@ -86,7 +86,7 @@ export class SpaceReplay {
 
   /** Gives memory outside JavaScript back, where the emulation has any. */
   release(): void {
-    (this.#iova as LinuxIova & { release?(): void }).release?.();
+    this.#iova.release?.();
   }
 
   /** Performs steps until `end`. Allocations whose prediction nobody corrects hold what is predicted. */

@@ -2,7 +2,7 @@
  * Linux's IOVA allocator, slow and plain: the tree is a sorted array. Written after the rules of drivers/iommu/iova.c and
  * of the flush queue in drivers/iommu/dma-iommu.c, Linux 6.12 to 7.2; function names in the comments are the kernel's.
  */
-import type { LinuxIova, LinuxIovaOptions } from "../../src/predict/linux-iova.js";
+import type { LinuxIova, LinuxIovaOptions } from "../../src/engine/linux-iova.js";
 
 /** A range of the tree. Never changed, so that copies of the array are copies of the tree. */
 interface Node {
