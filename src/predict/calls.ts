@@ -64,10 +64,7 @@ export class CallReader {
   readonly #batches: OperationBatch[] = [];
 
   /** @throws TraceError as TraceReader */
-  constructor(
-    newInstance: () => TraceInstance,
-    options: Pick<TraceReaderOptions, "strict" | "device"> = {},
-  ) {
+  constructor(newInstance: () => TraceInstance, options: Pick<TraceReaderOptions, "strict" | "device"> = {}) {
     this.#reader = new TraceReader(newInstance(), { ...options, onBatch: (batch) => this.#batches.push(batch) });
     this.#log = new EventLog(newInstance());
   }

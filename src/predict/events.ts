@@ -13,6 +13,7 @@ import {
   TOKEN_LINE,
   TOKEN_TASK,
   TOKEN_TIME,
+  TOKEN_UNMAP,
 } from "../../assembly/layout.js";
 import { Tokenizer, type TraceInstance } from "../trace/tokenizer.js";
 
@@ -101,7 +102,7 @@ export class EventLog {
         level: detail & DETAIL_LEVEL,
         task: words[(at + TOKEN_TASK) >>> 2],
         context: words[(at + TOKEN_CONTEXT) >>> 2],
-        device: kind > 2 ? words[(at + TOKEN_DEVICE) >>> 2] : -1,
+        device: kind > TOKEN_UNMAP ? words[(at + TOKEN_DEVICE) >>> 2] : -1,
         time: numbers[(at + TOKEN_TIME) >>> 3],
       });
     }
@@ -140,7 +141,8 @@ function sweep(events: readonly TraceEvent[], bounds: Int32Array): void {
       ofContext[context] = index;
       continue;
     }
-    const levels = (ofCpu[cpu] ??= []);
+    ofCpu[cpu] ??= [];
+    const levels = ofCpu[cpu];
     if (level === LEVEL_TASK) {
       bounds[index] = ofTask[task] ?? bounds[index];
       ofTask[task] = index;

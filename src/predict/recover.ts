@@ -15,8 +15,9 @@ const DEPTH = 3;
 const LAST_HORIZON = 16;
 /** Changes of the same miss that are followed up. */
 const BREADTH = 6;
-/** Changes tried for one miss, after which the best so far has to do. */
+/** Changes tried for one miss, after which the best so far has to do; and for all, by step. */
 const TRIALS = 2000;
+const TRIALS_PER_STEP = 8;
 /** Distances at which states are kept behind the present, so that what lies further back can be tried as well. */
 const LAGS = [32, 192, 2048, 32768];
 /** Steps between two looks at which states to keep. */
@@ -25,8 +26,9 @@ const BLOCK = 256;
 export interface Recovered {
   /** The steps in the order that was found. */
   readonly order: readonly Step[];
-  /** Steps that were moved. */
+  /** Steps that were moved, and their calls. */
   readonly moves: number;
+  readonly movedCalls: ReadonlySet<Step["call"]>;
   /** Misses that no change could explain; the search went on with the recorded IOVA. */
   readonly unexplained: number;
 }
@@ -61,7 +63,7 @@ class Search implements Recovered {
   /** By lag; the first is also the one that goes ahead. */
   readonly #replays: SpaceReplay[];
   #trials = 0;
-  readonly #moved = new Set<Step["call"]>();
+  readonly movedCalls = new Set<Step["call"]>();
 
   constructor(model: SpaceModel, order: Step[], events: readonly TraceEvent[]) {
     this.#model = model;
@@ -71,17 +73,20 @@ class Search implements Recovered {
   }
 
   get moves(): number {
-    return this.#moved.size;
+    return this.movedCalls.size;
   }
 
   run(onProgress: (done: number) => void): void {
     const { order } = this;
+    let left = TRIALS + TRIALS_PER_STEP * order.length;
     for (;;) {
       const miss = this.#goAhead(onProgress);
       if (miss === order.length) break;
       this.#keepUp(miss);
-      this.#trials = TRIALS;
+      const allowance = Math.min(TRIALS, left);
+      this.#trials = allowance;
       const explanation = this.#explain(miss, Math.min(order.length, miss + HORIZON), DEPTH);
+      left -= allowance - Math.max(0, this.#trials);
       if (explanation === null) {
         this.unexplained++;
         this.#goBack(miss);
@@ -89,7 +94,7 @@ class Search implements Recovered {
         continue;
       }
       const { move } = explanation;
-      this.#moved.add(order[move.from].call);
+      this.movedCalls.add(order[move.from].call);
       applied(order, move);
       this.#forgetFrom(Math.min(move.from, move.to));
       this.#goBack(Math.min(move.from, move.to));

@@ -1,13 +1,7 @@
 /** The IOVA spaces of a trace: one a group, with what is reserved in each and how its frees are flushed. */
 import type { GroupMember } from "./groups.js";
-import type { LinuxIovaFactory } from "./linux-iova.js";
-import {
-  type IoMemory,
-  type PageRange,
-  parsePciAddress,
-  windowsAbove,
-  X86_INTERRUPT_RANGE,
-} from "./reserved.js";
+import type { LinuxIovaFactory, LinuxIovaOptions } from "./linux-iova.js";
+import { type IoMemory, type PageRange, parsePciAddress, windowsAbove, X86_INTERRUPT_RANGE } from "./reserved.js";
 import type { AddressLimit, SpaceModel } from "./space.js";
 
 export type Flush = "strict" | "lazy" | "lazy-single";
@@ -16,7 +10,8 @@ export type Flush = "strict" | "lazy" | "lazy-single";
 export interface Machine {
   readonly factory: LinuxIovaFactory;
   readonly cpus: number;
-  readonly hz?: number | undefined;
+  /** How allocations are aligned, as Linux does by default. */
+  readonly alignment?: LinuxIovaOptions["alignment"];
   readonly groups: readonly GroupMember[];
   /** null when there is no /proc/iomem text: an x86 machine without PCI windows. */
   readonly ioMemory: IoMemory | null;
@@ -52,7 +47,7 @@ export function flushOf(machine: Machine, device: string): Flush {
 }
 
 export function describeSpace(machine: Machine, device: string): SpaceDescription {
-  const { cpus, hz, ioMemory, masks } = machine;
+  const { cpus, alignment, ioMemory, masks } = machine;
   const flush = flushOf(machine, device);
   const x86 = ioMemory === null || ioMemory.x86;
   const reserved = [
@@ -72,6 +67,6 @@ export function describeSpace(machine: Machine, device: string): SpaceDescriptio
     }
     return limit;
   };
-  const options = { cpus, flush, ...(hz === undefined ? {} : { hz }) };
+  const options = { cpus, flush, ...(alignment === undefined ? {} : { alignment }) };
   return { name: device, flush, model: { factory: machine.factory, options, reserved, limitOf } };
 }

@@ -74,7 +74,7 @@ export function verdict(results: readonly StrategyResult[]): string {
 }
 
 /** What a reader of the figures should know about the trace, a line each. */
-export function warnings({ statistics }: Comparison): string[] {
+export function warnings({ statistics }: Pick<Comparison, "statistics">): string[] {
   const lines: string[] = [];
   const { entries } = statistics;
   if (statistics.lostEvents > 0 || statistics.lostPlaces > 0) {
@@ -167,11 +167,16 @@ function wrap(text: string, width: number): string[] {
  * The comparison as one JSON document: command, version and inputs first, no time of day, sizes in bytes. Keys are
  * stable; the README documents them.
  */
-export function comparisonJson(version: string, inputs: ComparisonInputs, comparison: Comparison): string {
+export function comparisonJson(
+  version: string,
+  inputs: ComparisonInputs,
+  comparison: Comparison,
+  command: "compare" | "replay" = "compare",
+): string {
   const { statistics, domains, results } = comparison;
   const best = bestStrategy(results);
   const document = {
-    command: "compare",
+    command,
     version,
     inputs,
     trace: {
