@@ -8,6 +8,7 @@ export type MissReason =
   | "flush timer"
   | "address limit"
   | "unknown reserved range"
+  | "in use before the recording"
   | "order window"
   | "depot timer"
   | "unknown";
@@ -27,13 +28,19 @@ export function reasonOf(
   if (space.description.flush !== "strict") return "flush timer";
   if (moved.has(order[position].call)) return "order window";
   if (allocation.pfn > LAST_PFN_BELOW_4G !== predicted > LAST_PFN_BELOW_4G) return "address limit";
-  if (predicted > allocation.pfn && !mapsAnywhere(trace, predicted)) return "unknown reserved range";
+  if (predicted > allocation.pfn && !trace.allocations.some((other) => maps(other, predicted))) {
+    return "unknown reserved range";
+  }
+  // The search goes down from 4 GiB, so what it leaves out in a space is taken there.
+  if (predicted > allocation.pfn && !order.slice(0, position).some((step) => maps(step.call.allocation, predicted))) {
+    return "in use before the recording";
+  }
   if (movesAround(order, position, trace.events.events).some((moves) => moves.length > 0)) return "order window";
   return freesBefore(order, position, allocation.pages) > TRIMMED_FREES ? "depot timer" : "unknown";
 }
 
-function mapsAnywhere({ allocations }: TraceCalls, page: number): boolean {
-  return allocations.some(({ pfn, pages }) => pfn <= page && page < pfn + pages);
+function maps({ pfn, pages }: Allocation, page: number): boolean {
+  return pfn <= page && page < pfn + pages;
 }
 
 function freesBefore(order: readonly Step[], position: number, pages: number): number {
