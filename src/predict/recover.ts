@@ -85,7 +85,7 @@ class Search implements Recovered {
       this.#keepUp(miss);
       const allowance = Math.min(TRIALS, left);
       this.#trials = allowance;
-      const explanation = this.#explain(miss, Math.min(order.length, miss + HORIZON), DEPTH);
+      const explanation = this.#explain(miss, Math.min(order.length, miss + HORIZON), DEPTH, order.length);
       left -= allowance - Math.max(0, this.#trials);
       if (explanation === null) {
         this.unexplained++;
@@ -127,21 +127,24 @@ class Search implements Recovered {
     }
   }
 
-  /** Looks for the change that makes a miss right, and with further ones, `depth` in all, what is behind it. */
-  #explain(miss: number, goal: number, depth: number): Explanation | null {
+  /**
+   * Looks for the change that makes a miss right, and with further ones, `depth` in all, what is behind it. `changed` is
+   * the first place at which the order is being tried otherwise already.
+   */
+  #explain(miss: number, goal: number, depth: number, changed: number): Explanation | null {
     const enough = depth === 1 ? Math.min(goal, miss + LAST_HORIZON) : goal;
     let best: Explanation | null = null;
     for (const moves of movesAround(this.order, miss, this.#events)) {
       const partial: Explanation[] = [];
       for (const move of moves) {
         if (this.#trials-- <= 0) break;
-        const reach = this.#reach(move, miss, goal);
+        const reach = this.#reach(move, miss, goal, changed);
         if (reach >= enough) return { move, reach, complete: true };
         if (reach > miss) partial.push({ move, reach, complete: false });
       }
       partial.sort((one, other) => other.reach - one.reach);
       for (const explanation of partial.slice(0, BREADTH)) {
-        const further = depth === 1 ? null : this.#explainBehind(explanation, goal, depth - 1);
+        const further = depth === 1 ? null : this.#explainBehind(explanation, goal, depth - 1, changed);
         const found = further === null ? explanation : { ...further, move: explanation.move };
         if (found.complete) return found;
         if (found.reach > (best?.reach ?? miss)) best = found;
@@ -151,20 +154,20 @@ class Search implements Recovered {
   }
 
   /** What explains the miss that is left with a change. */
-  #explainBehind({ move, reach }: Explanation, goal: number, depth: number): Explanation | null {
+  #explainBehind({ move, reach }: Explanation, goal: number, depth: number, changed: number): Explanation | null {
     const original = this.order[move.from];
     applied(this.order, move);
-    const further = this.#explain(reach, goal, depth);
+    const further = this.#explain(reach, goal, depth, Math.min(changed, move.from, move.to));
     undone(this.order, move, original);
     return further;
   }
 
   /** The first step that is wrong with a change, at most `goal`. */
-  #reach(move: Move, miss: number, goal: number): number {
+  #reach(move: Move, miss: number, goal: number, changed: number): number {
     const { order } = this;
     const original = order[move.from];
     applied(order, move);
-    const replay = this.#replayAt(Math.min(move.from, move.to));
+    const replay = this.#replayAt(Math.min(changed, move.from, move.to));
     const reach = replay === null ? miss : replay.runToMiss(order, goal);
     undone(order, move, original);
     return reach;

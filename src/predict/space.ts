@@ -44,7 +44,8 @@ const LAST_PFN_BELOW_4G = 0xfffff;
 /** The corrections that a replay needs, by the index of the allocation; shared by all replays of one order. */
 export class Corrections {
   readonly kinds = new Map<number, Correction>();
-  /** Allocations whose range another has taken over: their frees do nothing. */
+  /** From whom a range was taken over, and all of those: their frees do nothing. */
+  readonly holders = new Map<number, number>();
   readonly robbed = new Set<number>();
 }
 
@@ -54,7 +55,7 @@ export class SpaceReplay {
   readonly #lazy: boolean;
   readonly #iova: ReturnType<LinuxIovaFactory>;
   readonly #corrections: Corrections;
-  /** Page frame that each allocation holds, by its index. */
+  /** Page frame that each allocation holds, by its index; 0: none. */
   readonly #held = new Map<number, number>();
   /** Devices that have once found nothing below 4 GiB. */
   #exhausted = new Set<string | null>();
@@ -113,6 +114,10 @@ export class SpaceReplay {
       this.#free(allocation, cpu, time);
       return -1;
     }
+    if (this.#corrections.kinds.has(allocation.index)) {
+      this.#held.set(allocation.index, this.#takeRecorded(allocation) ? allocation.pfn : 0);
+      return allocation.pfn;
+    }
     const pfn = this.#allocate(allocation, cpu);
     this.#held.set(allocation.index, pfn);
     return pfn;
@@ -120,28 +125,36 @@ export class SpaceReplay {
 
   /** Performs the allocation at the position of `order` as it was recorded, and notes how for all replays of the order. */
   correct(order: readonly Step[]): void {
-    const { kinds, robbed } = this.#corrections;
+    const { kinds, holders, robbed } = this.#corrections;
     const { call, time } = order[this.position];
     const { allocation } = call;
     this.#iova.advance(time);
+    let held = allocation.pfn;
     if (this.#iova.adopt(allocation.pfn, allocation.pages)) {
       kinds.set(allocation.index, "adopted");
     } else {
       const holder = this.#holderOf(allocation, order);
       kinds.set(allocation.index, holder === null ? "outside" : "taken-over");
-      if (holder !== null) robbed.add(holder.index);
+      if (holder === null) {
+        held = 0;
+      } else {
+        holders.set(allocation.index, holder.index);
+        robbed.add(holder.index);
+      }
     }
-    this.#held.set(allocation.index, allocation.pfn);
+    this.#held.set(allocation.index, held);
     this.position++;
   }
 
-  #allocate(allocation: Allocation, cpu: number): number {
-    const { pfn, pages, device } = allocation;
-    const correction = this.#corrections.kinds.get(allocation.index);
-    if (correction !== undefined) {
-      if (correction === "adopted") this.#iova.adopt(pfn, pages);
-      return pfn;
-    }
+  /** Repeats a correction; false when the order, tried otherwise than it was corrected in, does not allow it. */
+  #takeRecorded({ index, pfn, pages }: Allocation): boolean {
+    const { kinds, holders } = this.#corrections;
+    if (kinds.get(index) === "adopted") return this.#iova.adopt(pfn, pages);
+    const holder = holders.get(index);
+    return holder !== undefined && this.#held.get(holder) === pfn;
+  }
+
+  #allocate({ pages, device }: Allocation, cpu: number): number {
     const { limitPfn, below4GFirst } = this.#model.limitOf(device);
     if (below4GFirst && limitPfn > LAST_PFN_BELOW_4G && !this.#exhausted.has(device)) {
       const low = this.#iova.allocate(pages, LAST_PFN_BELOW_4G, cpu, false);
@@ -152,10 +165,8 @@ export class SpaceReplay {
   }
 
   #free(allocation: Allocation, cpu: number, now: number): void {
-    const { kinds, robbed } = this.#corrections;
     const pfn = this.#held.get(allocation.index) ?? 0;
-    if (pfn === 0 || robbed.has(allocation.index)) return;
-    if (kinds.get(allocation.index) === "outside") return;
+    if (pfn === 0 || this.#corrections.robbed.has(allocation.index)) return;
     if (this.#lazy) this.#iova.queue(pfn, allocation.pages, cpu, now);
     else this.#iova.free(pfn, allocation.pages, cpu);
   }
