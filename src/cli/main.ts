@@ -4,11 +4,13 @@ import { VectorError } from "../conform/errors.js";
 import { DumpError } from "../dump/errors.js";
 import { IommuError } from "../engine/errors.js";
 import { loadEngine } from "../engine/load.js";
+import { PredictError } from "../predict/errors.js";
 import { TraceError } from "../trace/errors.js";
 import { addCompare } from "./compare.js";
 import { addConform } from "./conform.js";
 import { addExplain } from "./explain.js";
 import { addExperiment } from "./experiment.js";
+import { addReplay } from "./replay.js";
 import { version } from "./version.js";
 
 const program = new Command("iommu-lab")
@@ -27,6 +29,7 @@ addCompare(
   program,
   formats.filter(({ granule }) => granule === 4096n),
 );
+addReplay(program);
 addConform(program);
 addExperiment(program);
 addExplain(program);
@@ -37,7 +40,9 @@ process.stdout.on("error", (error: NodeJS.ErrnoException) => process.exit(error.
 try {
   await program.parseAsync();
 } catch (error) {
-  const expected = [DumpError, IommuError, RangeError, TraceError, VectorError].some((kind) => error instanceof kind);
+  const expected = [DumpError, IommuError, PredictError, RangeError, TraceError, VectorError].some(
+    (kind) => error instanceof kind,
+  );
   if (!(error instanceof Error && expected)) throw error;
   process.stderr.write(`iommu-lab: ${error.message}\n`);
   process.exitCode = 2;

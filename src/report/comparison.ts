@@ -86,7 +86,7 @@ export function verdict(results: readonly StrategyResult[]): string {
 }
 
 /** What a reader of the figures should know about the trace, a line each. */
-export function warnings({ statistics }: Comparison): string[] {
+export function warnings({ statistics }: Pick<Comparison, "statistics">): string[] {
   const lines: string[] = [];
   const { entries } = statistics;
   if (statistics.lostEvents > 0 || statistics.lostPlaces > 0) {
@@ -191,9 +191,14 @@ function wrap(text: string, width: number): string[] {
  * The comparison of a trace as one JSON document: command, version and inputs first, no time of day, sizes in bytes. Keys
  * are stable; the README documents them.
  */
-export function comparisonJson(version: string, inputs: ComparisonInputs, comparison: Comparison): string {
+export function comparisonJson(
+  version: string,
+  inputs: ComparisonInputs,
+  comparison: Comparison,
+  command: "compare" | "replay" = "compare",
+): string {
   const { statistics, domains, results } = comparison;
-  return strategiesJson(version, inputs, results, {
+  return strategiesJson(command, version, inputs, results, {
     trace: {
       lines: statistics.lines,
       bytes: statistics.bytes,
@@ -220,12 +225,13 @@ export function comparisonJson(version: string, inputs: ComparisonInputs, compar
 /** The comparison of a workload, likewise. */
 export function workloadJson(version: string, inputs: WorkloadInputs, comparison: WorkloadComparison): string {
   const { statistics, domains, results } = comparison;
-  return strategiesJson(version, inputs, results, {
+  return strategiesJson("compare", version, inputs, results, {
     workload: { ...statistics, domains: domains.map(({ name }) => ({ name })) },
   });
 }
 
 function strategiesJson(
+  command: "compare" | "replay",
   version: string,
   inputs: ReplayInputs,
   results: readonly StrategyResult[],
@@ -233,7 +239,7 @@ function strategiesJson(
 ): string {
   const best = bestStrategy(results);
   const document = {
-    command: "compare",
+    command,
     version,
     inputs,
     ...source,
