@@ -90,6 +90,7 @@ export interface WasmExports {
   cacheRelease(cache: number): void;
   cacheReset(cache: number, seed: bigint): void;
   cacheUse(cache: number, uses: number, n: number): void;
+  streamFill(stream: number, batch: number): void;
 
   // Trace tokens (assembly/trace/tokenize.ts)
   traceOpen(): number;
