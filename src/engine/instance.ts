@@ -90,6 +90,8 @@ export interface WasmExports {
   cacheRelease(cache: number): void;
   cacheReset(cache: number, seed: bigint): void;
   cacheUse(cache: number, uses: number, n: number): void;
+  simulatorClearCounters(simulator: number): void;
+  simulatorRun(simulator: number, batch: number): number;
   streamFill(stream: number, batch: number): void;
 
   // Trace tokens (assembly/trace/tokenize.ts)
