@@ -101,7 +101,13 @@ export class TranslationSimulator {
     }
     this.#handle = linear.allocate(layout.SIMULATOR_BYTES);
     const caches: [CacheName, number][] = [];
-    const add = (name: CacheName, field: number, cache: CacheGeometry | undefined, what: string, holds = EVERY_SIZE) => {
+    const add = (
+      name: CacheName,
+      field: number,
+      cache: CacheGeometry | undefined,
+      what: string,
+      holds = EVERY_SIZE,
+    ) => {
       if (!cache) return;
       const handle = createCache(engine, cache, what, holds);
       linear.setU32(this.#handle + field, handle);

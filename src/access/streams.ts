@@ -194,10 +194,7 @@ export class AccessStream {
         [layout.STREAM_DESCRIPTOR_BYTES, stream.descriptorBytes],
         [layout.STREAM_COMPLETION_BYTES, stream.completionBytes],
       );
-      addresses.push(
-        [layout.STREAM_DESCRIPTORS, stream.descriptors],
-        [layout.STREAM_COMPLETIONS, stream.completions],
-      );
+      addresses.push([layout.STREAM_DESCRIPTORS, stream.descriptors], [layout.STREAM_COMPLETIONS, stream.completions]);
     } else if (kind === "tiled") {
       words.push(
         [layout.STREAM_PITCH, stream.pitch],

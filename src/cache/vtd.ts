@@ -51,14 +51,7 @@ function select(fields: readonly (readonly [OwnerField, number])[], further: Cac
 }
 
 /** Requests with and without PASID are told apart even where both have the same PASID in effect. */
-export function vtdTags({
-  sid,
-  domain,
-  pasid,
-  ridPasid = 0,
-  firstStage,
-  legacy = false,
-}: VtdRequester): DeviceTags {
+export function vtdTags({ sid, domain, pasid, ridPasid = 0, firstStage, legacy = false }: VtdRequester): DeviceTags {
   const effective = pasid ?? ridPasid;
   const owner = put(DOMAIN, domain) | put(PASID, effective);
   const requester = BigInt(sid) | (pasid === null ? 0n : BigInt(pasid + 1) << 16n);

@@ -64,19 +64,23 @@ const ARBITRARY: Readonly<Record<StreamDescription["kind"], fc.Arbitrary<StreamD
 
 test.each(Object.keys(ARBITRARY) as StreamDescription["kind"][])("%s: as the nested loops", (kind) => {
   fc.assert(
-    fc.property(ARBITRARY[kind], fc.array(fc.integer({ min: 0, max: 200 }), { maxLength: 4 }), (description, counts) => {
-      const stream = new AccessStream(engine, description);
-      const slow = slowStream(description);
-      for (const count of counts) {
-        stream.fill(batch, count);
-        const expected = Array.from({ length: count }, () => slow.next().value);
-        expect(expected.map((_, i) => batch.get(i))).toEqual(expected);
-      }
-      stream.restart();
-      stream.fill(batch, 1);
-      expect(batch.get(0)).toEqual(slowStream(description).next().value);
-      stream.release();
-    }),
+    fc.property(
+      ARBITRARY[kind],
+      fc.array(fc.integer({ min: 0, max: 200 }), { maxLength: 4 }),
+      (description, counts) => {
+        const stream = new AccessStream(engine, description);
+        const slow = slowStream(description);
+        for (const count of counts) {
+          stream.fill(batch, count);
+          const expected = Array.from({ length: count }, () => slow.next().value);
+          expect(expected.map((_, i) => batch.get(i))).toEqual(expected);
+        }
+        stream.restart();
+        stream.fill(batch, 1);
+        expect(batch.get(0)).toEqual(slowStream(description).next().value);
+        stream.release();
+      },
+    ),
     { numRuns: 60 },
   );
 });

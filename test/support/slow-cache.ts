@@ -33,12 +33,19 @@ export class SlowCache {
   }
 
   use(use: CacheUse): CacheOutcome {
-    this.#events++;
-    const found = this.#entries.find((entry) => samePage(entry, use));
-    if (found) {
-      this.#usedAt[found.set * this.geometry.ways + found.way] = this.#events;
-      return { hit: true, value: found.value };
-    }
+    const found = this.find(use);
+    return found ? { hit: true, value: found.value } : { hit: false, victim: this.fill(use) };
+  }
+
+  /** The entry for a page, which is now the one used last. */
+  find(page: CacheTag): CacheUse | undefined {
+    const found = this.#entries.find((entry) => samePage(entry, page));
+    if (found) this.#usedAt[found.set * this.geometry.ways + found.way] = ++this.#events;
+    return found;
+  }
+
+  /** Makes an entry for a page that has none; returns what it replaced. */
+  fill(use: CacheUse): CacheTag | null {
     const set = Number(((use.address >> BigInt(use.shift)) ^ use.tag) % BigInt(this.geometry.sets));
     const taken = this.#entries.filter((entry) => entry.set === set).map(({ way }) => way);
     const ways = Array.from({ length: this.geometry.ways }, (_, way) => way);
@@ -46,15 +53,14 @@ export class SlowCache {
     const way = empty ?? this.#victim(set, ways);
     const victim = this.#entries.find((entry) => entry.set === set && entry.way === way) ?? null;
     this.#entries = [...this.#entries.filter((entry) => entry !== victim), { ...use, set, way }];
-    this.#usedAt[set * this.geometry.ways + way] = this.#events;
-    return {
-      hit: false,
-      victim: victim && {
+    this.#usedAt[set * this.geometry.ways + way] = ++this.#events;
+    return (
+      victim && {
         address: (victim.address >> BigInt(victim.shift)) << BigInt(victim.shift),
         shift: victim.shift,
         tag: victim.tag,
-      },
-    };
+      }
+    );
   }
 
   invalidate({ mask = 0n, owner = 0n, first = 0n, last = 2n ** 64n - 1n }: CachePredicate): number {
