@@ -260,7 +260,7 @@ export const IOTLB_SETS = 4;
 export const IOTLB_SIZES = 8;
 
 // ---- A set-associative cache (assembly/cache/set-associative.ts), offsets in bytes; u32 unless said otherwise. ----
-export const CACHE_BYTES = 80;
+export const CACHE_BYTES = 96;
 /** Linear addresses of fingerprints, tags, values and what the replacement policy remembers. */
 export const CACHE_FINGERPRINTS = 0;
 export const CACHE_TAGS = 4;
@@ -284,6 +284,10 @@ export const CACHE_HOLDS = 56;
 /** u64: key and tag of the entry that the last fill replaced. */
 export const CACHE_VICTIM_KEY = 64;
 export const CACHE_VICTIM_TAG = 72;
+/** u64: uses that a policy has been told of. */
+export const CACHE_USES = 88;
+/** An entry's index is its set << this | its way. */
+export const CACHE_WAY_BITS = 80;
 
 /** What an entry holds (u64): the value; the rights that were granted down to it; what invalidations select it by. */
 export const CACHED_BYTES = 24;

@@ -10,6 +10,7 @@ import {
   cacheFindAnySize,
   cacheShift,
   cacheTouch,
+  find,
 } from "../cache/set-associative";
 import {
   ACCESS_BATCH_COUNT,
@@ -23,7 +24,13 @@ import {
   ACCESS_READ,
   ACCESS_WRITE,
   CACHED_OWNER,
+  CACHE_FINGERPRINTS,
   CACHE_HOLDS,
+  CACHE_SETS,
+  CACHE_SIZES,
+  CACHE_STRIDE,
+  CACHE_TAGS,
+  CACHE_WAY_BITS,
   DEVICE_CONTEXT_READS,
   DEVICE_CONTEXT_TAG,
   DEVICE_IOTLB,
@@ -144,6 +151,24 @@ function missSlowly(simulator: usize, device: usize, iova: u64, access: u32): u3
   return status;
 }
 
+/** No walk says this: there is no such outcome. */
+const NOT_FOUND: u32 = WALK_OUTCOME_MASK;
+
+/** Looks up every IOTLB for every size of page; returns the status word of a hit, or NOT_FOUND. */
+function lookUpSlowly(simulator: usize, iova: u64, tag: u64, access: u32): u32 {
+  for (let k: usize = 0; k < <usize>SIMULATOR_IOTLB_COUNT; k++) {
+    const iotlb = <usize>load<u32>(simulator + (k << 2), SIMULATOR_IOTLBS);
+    if (!iotlb) break;
+    const index = cacheFindAnySize(iotlb, iova, tag);
+    if (index < 0) continue;
+    const shift = cacheShift(iotlb, index);
+    if (!recall(iotlb, index, shift, iova, access)) break;
+    cacheTouch(iotlb, index);
+    return statusWord(WALK_OK, 0, 0, shift);
+  }
+  return NOT_FOUND;
+}
+
 /** Runs a batch of accesses. Refuses it, unchanged, when it names a device that there is not (STATUS_INVALID). */
 export function simulatorRun(simulator: usize, batch: usize): i32 {
   const iovas = <usize>load<u32>(batch, ACCESS_BATCH_IOVA);
@@ -158,6 +183,15 @@ export function simulatorRun(simulator: usize, batch: usize): i32 {
   if (total && highest >> <u32>ACCESS_DEVICE_SHIFT >= deviceCount) return STATUS_INVALID;
 
   const configurationFirst = load<u32>(simulator, SIMULATOR_CONFIGURATION_FIRST) != 0;
+  // The first IOTLB, held in registers: where it is the only one and has pages of one size there is one look-up.
+  const iotlb = <usize>load<u32>(simulator, SIMULATOR_IOTLBS);
+  const alone = !load<u32>(simulator, SIMULATOR_IOTLBS + 4);
+  const fingerprints = <usize>load<u32>(iotlb, CACHE_FINGERPRINTS);
+  const tags = <usize>load<u32>(iotlb, CACHE_TAGS);
+  const lastSet = load<u32>(iotlb, CACHE_SETS) - 1;
+  const stride = <usize>load<u32>(iotlb, CACHE_STRIDE);
+  const wayBits = <usize>load<u32>(iotlb, CACHE_WAY_BITS);
+  let sizes = load<u64>(iotlb, CACHE_SIZES);
   let before: usize = 0;
   let hits: u64 = 0;
   let moved: u64 = 0;
@@ -173,20 +207,25 @@ export function simulatorRun(simulator: usize, batch: usize): i32 {
     }
     let status: u32 = 0;
     let found = false;
-    for (let k: usize = 0; k < <usize>SIMULATOR_IOTLB_COUNT; k++) {
-      const iotlb = <usize>load<u32>(simulator + (k << 2), SIMULATOR_IOTLBS);
-      if (!iotlb) break;
-      const index = cacheFindAnySize(iotlb, iova, load<u64>(device, DEVICE_IOTLB));
-      if (index < 0) continue;
-      found = recall(iotlb, index, iova, access);
+    const tag = load<u64>(device, DEVICE_IOTLB);
+    if (alone && !(sizes & (sizes - 1))) {
+      const shift = <u32>ctz(sizes);
+      const index = find(fingerprints, tags, lastSet, stride, wayBits, iova, shift, tag);
+      found = index >= 0 && recall(iotlb, index, shift, iova, access);
       if (found) {
         cacheTouch(iotlb, index);
-        status = statusWord(WALK_OK, 0, 0, cacheShift(iotlb, index));
+        status = statusWord(WALK_OK, 0, 0, shift);
       }
-      break;
+    } else {
+      status = lookUpSlowly(simulator, iova, tag, access);
+      found = status != NOT_FOUND;
     }
-    if (found) hits++;
-    else status = missSlowly(simulator, device, iova, access);
+    if (found) {
+      hits++;
+    } else {
+      status = missSlowly(simulator, device, iova, access);
+      sizes = load<u64>(iotlb, CACHE_SIZES);
+    }
     store<u64>(physicals + (i << 3), status & <u32>WALK_OUTCOME_MASK ? 0 : walkedPhysical);
     store<u32>(statuses + (i << 2), status);
   }

@@ -233,10 +233,11 @@ function walkSecondStageSlowly(simulator: usize, device: usize, address: u64, ac
   if (cache) {
     count(simulator, SIMULATOR_NESTED_LOOKUPS, 1);
     known = cacheFindAnySize(cache, address, tag);
-    if (known >= 0 && recall(cache, known, address, access & READ_OR_WRITE)) {
+    const shift = known < 0 ? 0 : cacheShift(cache, known);
+    if (shift && recall(cache, known, shift, address, access & READ_OR_WRITE)) {
       cacheTouch(cache, known);
       count(simulator, SIMULATOR_NESTED_HITS, 1);
-      return statusWord(WALK_OK, 1, 0, cacheShift(cache, known));
+      return statusWord(WALK_OK, 1, 0, shift);
     }
   }
   const status = walkSecond(simulator, device, address, access);
@@ -249,11 +250,11 @@ function walkSecondStageSlowly(simulator: usize, device: usize, address: u64, ac
 /** Whether a cached translation allows an access (GRANT_*); it is then the last walk's result. */
 // @ts-ignore: decorator
 @inline
-export function recall(cache: usize, index: i32, address: u64, needed: u32): bool {
+export function recall(cache: usize, index: i32, shift: u32, address: u64, needed: u32): bool {
   const value = load<u64>(cacheEntry(cache, index), CACHED_VALUE);
   if (<u32>value & needed ^ needed) return false;
-  const inPage = ((<u64>1) << <u64>cacheShift(cache, index)) - 1;
-  walkedPhysical = (value & ~GRANTS & ~inPage) | (address & inPage);
+  const inPage = ((<u64>1) << <u64>shift) - 1;
+  walkedPhysical = (value & ~inPage) | (address & inPage);
   walkedGrants = <u32>(value & GRANTS);
   return true;
 }

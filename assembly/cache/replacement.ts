@@ -1,55 +1,35 @@
 /**
- * Which way of a full set gives way. A policy is chosen when a cache is made; what it remembers of a set lies at `order`.
+ * Which way of a full set gives way. A policy is chosen when a cache is made; what it remembers of a set lies at `order`,
+ * aligned to 16.
  *
- * True LRU keeps the ways in a list, most recently used first: { u16 next, u16 previous } a way, and a last pair that is
- * the list's two ends. Tree-PLRU keeps a u64 of one bit a node of the binary tree over the ways (a power of two, at most
- * 64), which points to the half used less recently; node 1 is the root. Round-robin keeps a u32, the way that is next.
- * Random keeps nothing of a set: its generator (xorshift64*) belongs to the cache.
+ * True LRU keeps a u64 a way, the number of the use that was its last. Tree-PLRU keeps a u64 of one bit a node of the binary
+ * tree over the ways (a power of two, at most 64), which points to the half used less recently; node 1 is the root.
+ * Round-robin keeps a u32, the way that is next. Random keeps nothing of a set: its generator (xorshift64*) belongs to the
+ * cache, as does the number of uses.
  */
 import { REPLACEMENT_LRU, REPLACEMENT_PLRU, REPLACEMENT_ROUND_ROBIN } from "../layout";
 
-const LINK_BYTES: u32 = 4;
-const PREVIOUS: usize = 2;
-
-// @ts-ignore: decorator
-@inline
-function link(order: usize, way: u32): usize {
-  return order + (<usize>way << 2);
-}
+const ORDER_BYTES: u32 = 16;
 
 /** Bytes that a policy needs for one set. */
 export function orderBytes(replacement: u32, ways: u32): u32 {
-  return replacement == REPLACEMENT_LRU ? (ways + 1) * LINK_BYTES : 8;
+  return replacement == REPLACEMENT_LRU ? ((ways + 1) >> 1) * ORDER_BYTES : ORDER_BYTES;
 }
 
 export function orderInit(replacement: u32, order: usize, ways: u32): void {
-  if (replacement != REPLACEMENT_LRU) {
-    store<u64>(order, 0);
-    return;
-  }
-  for (let way: u32 = 0; way <= ways; way++) {
-    store<u16>(link(order, way), <u16>(way == ways ? 0 : way + 1));
-    store<u16>(link(order, way), <u16>(way ? way - 1 : ways), PREVIOUS);
-  }
+  memory.fill(order, 0, <usize>orderBytes(replacement, ways));
+  // Uses are compared in pairs: what has no partner gets one that is never the oldest.
+  if (replacement == REPLACEMENT_LRU && ways & 1) store<u64>(order + (<usize>ways << 3), i64.MAX_VALUE);
 }
 
-/** A way was used. */
+/** A way was used. `uses`: where the cache counts them. */
 // @ts-ignore: decorator
 @inline
-export function orderTouch(replacement: u32, order: usize, way: u32, ways: u32): void {
+export function orderTouch(replacement: u32, order: usize, way: u32, ways: u32, uses: usize): void {
   if (replacement == REPLACEMENT_LRU) {
-    const ends = link(order, ways);
-    const newest = <u32>load<u16>(ends);
-    if (newest == way) return;
-    const at = link(order, way);
-    const next = <u32>load<u16>(at);
-    const previous = <u32>load<u16>(at, PREVIOUS);
-    store<u16>(link(order, previous), <u16>next);
-    store<u16>(link(order, next), <u16>previous, PREVIOUS);
-    store<u16>(at, <u16>newest);
-    store<u16>(at, <u16>ways, PREVIOUS);
-    store<u16>(link(order, newest), <u16>way, PREVIOUS);
-    store<u16>(ends, <u16>way);
+    const now = load<u64>(uses) + 1;
+    store<u64>(uses, now);
+    store<u64>(order + (<usize>way << 3), now);
   } else if (replacement == REPLACEMENT_PLRU) {
     let bits = load<u64>(order);
     for (let node = (ways | way) >> 1, child = ways | way; node; child = node, node >>= 1) {
@@ -60,11 +40,29 @@ export function orderTouch(replacement: u32, order: usize, way: u32, ways: u32):
   }
 }
 
+/** The way whose last use is the longest ago. */
+// @ts-ignore: decorator
+@inline
+function oldest(order: usize, ways: u32): u32 {
+  let least = v128.load(order);
+  let where = i64x2.replace_lane(i64x2.splat(0), 1, 1);
+  let here = where;
+  for (let at = order + 16; at < order + (<usize>ways << 3); at += 16) {
+    const uses = v128.load(at);
+    here = i64x2.add(here, i64x2.splat(2));
+    const older = i64x2.lt_s(uses, least);
+    least = v128.bitselect(uses, least, older);
+    where = v128.bitselect(here, where, older);
+  }
+  const second = i64x2.extract_lane(least, 1) < i64x2.extract_lane(least, 0);
+  return <u32>(second ? i64x2.extract_lane(where, 1) : i64x2.extract_lane(where, 0));
+}
+
 /** The way that gives way, of a set that is full. `random`: where the cache's generator has its state. */
 // @ts-ignore: decorator
 @inline
 export function orderVictim(replacement: u32, order: usize, ways: u32, random: usize): u32 {
-  if (replacement == REPLACEMENT_LRU) return <u32>load<u16>(link(order, ways), PREVIOUS);
+  if (replacement == REPLACEMENT_LRU) return oldest(order, ways);
   if (replacement == REPLACEMENT_PLRU) {
     const bits = load<u64>(order);
     let node: u32 = 1;

@@ -25,6 +25,7 @@ import {
   CACHE_SIZES,
   CACHE_STRIDE,
   CACHE_TAGS,
+  CACHE_USES,
   CACHE_USE_ADDRESS,
   CACHE_USE_BYTES,
   CACHE_USE_OUTCOME,
@@ -38,6 +39,7 @@ import {
   CACHE_VICTIM_KEY,
   CACHE_VICTIM_TAG,
   CACHE_WAYS,
+  CACHE_WAY_BITS,
 } from "../layout";
 import { heapAllocate, heapFree } from "../memory/heap";
 import { orderBytes, orderInit, orderTouch, orderVictim } from "./replacement";
@@ -54,10 +56,12 @@ export function cacheCreate(sets: u32, ways: u32, replacement: u32, seed: u64, h
   const cache = heapAllocate(CACHE_BYTES);
   if (!cache) return 0;
   const stride = <u32>((<usize>ways + GROUP - 1) & ~(GROUP - 1));
-  const entries = <usize>sets * <usize>ways;
+  const wayBits = 32 - <u32>clz<u32>(ways - 1);
+  const entries = <usize>sets << <usize>wayBits;
   const order = orderBytes(replacement, ways);
   store<u32>(cache, sets, CACHE_SETS);
   store<u32>(cache, ways, CACHE_WAYS);
+  store<u32>(cache, wayBits, CACHE_WAY_BITS);
   store<u32>(cache, stride, CACHE_STRIDE);
   store<u32>(cache, order, CACHE_ORDER_STRIDE);
   store<u32>(cache, replacement, CACHE_REPLACEMENT);
@@ -81,7 +85,7 @@ export function cacheCreate(sets: u32, ways: u32, replacement: u32, seed: u64, h
 
 export function cacheRelease(cache: usize): void {
   const sets = <usize>load<u32>(cache, CACHE_SETS);
-  const entries = sets * <usize>load<u32>(cache, CACHE_WAYS);
+  const entries = sets << <usize>load<u32>(cache, CACHE_WAY_BITS);
   heapFree(<usize>load<u32>(cache, CACHE_FINGERPRINTS), sets * <usize>load<u32>(cache, CACHE_STRIDE));
   heapFree(<usize>load<u32>(cache, CACHE_TAGS), entries * TAG_BYTES);
   heapFree(<usize>load<u32>(cache, CACHE_VALUES), entries * <usize>CACHED_BYTES);
@@ -106,6 +110,7 @@ export function cacheReset(cache: usize, seed: u64): void {
   }
   store<u32>(cache, 0, CACHE_LIVE);
   store<u64>(cache, 0, CACHE_SIZES);
+  store<u64>(cache, 0, CACHE_USES);
   // The generator has no state 0.
   store<u64>(cache, seed * 0x9e3779b97f4a7c15 + 1, CACHE_RANDOM);
 }
@@ -118,8 +123,8 @@ function keyOf(address: u64, shift: u32): u64 {
 
 // @ts-ignore: decorator
 @inline
-function setOf(cache: usize, address: u64, shift: u32, tag: u64): usize {
-  return <usize>((<u32>(address >> <u64>shift) ^ <u32>tag) & (load<u32>(cache, CACHE_SETS) - 1));
+function setOf(lastSet: u32, address: u64, shift: u32, tag: u64): u32 {
+  return (<u32>(address >> <u64>shift) ^ <u32>tag) & lastSet;
 }
 
 /** Never EMPTY, never NO_WAY. */
@@ -133,12 +138,35 @@ function fingerprintOf(key: u64, tag: u64): u8 {
 // @ts-ignore: decorator
 @inline
 export function cacheFind(cache: usize, address: u64, shift: u32, tag: u64): i32 {
-  const set = setOf(cache, address, shift, tag);
+  return find(
+    <usize>load<u32>(cache, CACHE_FINGERPRINTS),
+    <usize>load<u32>(cache, CACHE_TAGS),
+    load<u32>(cache, CACHE_SETS) - 1,
+    <usize>load<u32>(cache, CACHE_STRIDE),
+    <usize>load<u32>(cache, CACHE_WAY_BITS),
+    address,
+    shift,
+    tag,
+  );
+}
+
+/** The same of a cache whose header a loop holds in registers. */
+// @ts-ignore: decorator
+@inline
+export function find(
+  fingerprints: usize,
+  tags: usize,
+  lastSet: u32,
+  stride: usize,
+  wayBits: usize,
+  address: u64,
+  shift: u32,
+  tag: u64,
+): i32 {
+  const set = <usize>setOf(lastSet, address, shift, tag);
   const key = keyOf(address, shift);
-  const stride = <usize>load<u32>(cache, CACHE_STRIDE);
-  const group = <usize>load<u32>(cache, CACHE_FINGERPRINTS) + set * stride;
-  const tags = <usize>load<u32>(cache, CACHE_TAGS);
-  const first = set * <usize>load<u32>(cache, CACHE_WAYS);
+  const group = fingerprints + set * stride;
+  const first = set << wayBits;
   const fingerprint = i8x16.splat(fingerprintOf(key, tag));
   const wanted = i64x2.replace_lane(i64x2.splat(key), 1, tag);
   for (let at: usize = 0; at < stride; at += GROUP) {
@@ -169,17 +197,16 @@ export function cacheFindAnySize(cache: usize, address: u64, tag: u64): i32 {
 // @ts-ignore: decorator
 @inline
 export function cacheTouch(cache: usize, index: i32): void {
-  const ways = load<u32>(cache, CACHE_WAYS);
-  // One set, as fully associative caches have, needs no division.
-  const set = load<u32>(cache, CACHE_SETS) == 1 ? 0 : <u32>index / ways;
-  touchWay(cache, <usize>set, <u32>index - set * ways, ways);
+  const wayBits = load<u32>(cache, CACHE_WAY_BITS);
+  const way = <u32>index & ((<u32>1 << wayBits) - 1);
+  touchWay(cache, <usize>index >> <usize>wayBits, way, load<u32>(cache, CACHE_WAYS));
 }
 
 // @ts-ignore: decorator
 @inline
 function touchWay(cache: usize, set: usize, way: u32, ways: u32): void {
   const order = <usize>load<u32>(cache, CACHE_ORDER) + set * <usize>load<u32>(cache, CACHE_ORDER_STRIDE);
-  orderTouch(load<u32>(cache, CACHE_REPLACEMENT), order, way, ways);
+  orderTouch(load<u32>(cache, CACHE_REPLACEMENT), order, way, ways, cache + CACHE_USES);
 }
 
 /** What an entry holds: CACHED_* of layout.ts. */
@@ -212,7 +239,7 @@ function emptyWay(group: usize, stride: usize): i32 {
  * holds is the caller's to store (`cacheEntry`).
  */
 export function cacheFill(cache: usize, address: u64, shift: u32, tag: u64): i32 {
-  const set = setOf(cache, address, shift, tag);
+  const set = <usize>setOf(load<u32>(cache, CACHE_SETS) - 1, address, shift, tag);
   const key = keyOf(address, shift);
   const ways = load<u32>(cache, CACHE_WAYS);
   const stride = <usize>load<u32>(cache, CACHE_STRIDE);
@@ -226,7 +253,7 @@ export function cacheFill(cache: usize, address: u64, shift: u32, tag: u64): i32
   } else {
     store<u32>(cache, live + 1, CACHE_LIVE);
   }
-  const index = <i32>set * <i32>ways + way;
+  const index = <i32>(set << <usize>load<u32>(cache, CACHE_WAY_BITS)) | way;
   const at = <usize>load<u32>(cache, CACHE_TAGS) + <usize>index * TAG_BYTES;
   store<u64>(cache, replaced ? load<u64>(at) : 0, CACHE_VICTIM_KEY);
   store<u64>(cache, replaced ? load<u64>(at, 8) : 0, CACHE_VICTIM_TAG);
@@ -246,15 +273,18 @@ export function cacheInvalidate(cache: usize, mask: u64, owner: u64, first: u64,
   const sets = <usize>load<u32>(cache, CACHE_SETS);
   const ways = <usize>load<u32>(cache, CACHE_WAYS);
   const stride = <usize>load<u32>(cache, CACHE_STRIDE);
-  let at = <usize>load<u32>(cache, CACHE_TAGS);
-  let entry = <usize>load<u32>(cache, CACHE_VALUES);
+  const places = <usize>1 << <usize>load<u32>(cache, CACHE_WAY_BITS);
+  const tags = <usize>load<u32>(cache, CACHE_TAGS);
+  const values = <usize>load<u32>(cache, CACHE_VALUES);
   let fingerprints = <usize>load<u32>(cache, CACHE_FINGERPRINTS);
   let sizes: u64 = 0;
   let dropped: u32 = 0;
   for (let set: usize = 0; set < sets; set++) {
     for (let way: usize = 0; way < ways; way++) {
       if (load<u8>(fingerprints + way) != EMPTY) {
-        const key = load<u64>(at);
+        const index = set * places + way;
+        const key = load<u64>(tags + index * TAG_BYTES);
+        const entry = values + index * <usize>CACHED_BYTES;
         const size = (<u64>1) << (key & IN_PAGE);
         const page = key & ~IN_PAGE;
         if (page <= last && page + (size - 1) >= first && !((load<u64>(entry, CACHED_OWNER) ^ owner) & mask)) {
@@ -264,8 +294,6 @@ export function cacheInvalidate(cache: usize, mask: u64, owner: u64, first: u64,
           sizes |= size;
         }
       }
-      at += TAG_BYTES;
-      entry += CACHED_BYTES;
     }
     fingerprints += stride;
   }
