@@ -3,6 +3,7 @@
  * Everything is counted. A simulator and its devices are laid out as SIMULATOR_* and DEVICE_* of layout.ts say, and set up
  * by src/access/simulator.ts.
  */
+import { orderTouch } from "../cache/replacement";
 import {
   cacheEntry,
   cacheFill,
@@ -23,13 +24,20 @@ import {
   ACCESS_IS_WRITE,
   ACCESS_READ,
   ACCESS_WRITE,
+  CACHED_BYTES,
   CACHED_OWNER,
   CACHE_FINGERPRINTS,
   CACHE_HOLDS,
+  CACHE_ORDER,
+  CACHE_ORDER_STRIDE,
+  CACHE_REPLACEMENT,
   CACHE_SETS,
   CACHE_SIZES,
   CACHE_STRIDE,
   CACHE_TAGS,
+  CACHE_USES,
+  CACHE_VALUES,
+  CACHE_WAYS,
   CACHE_WAY_BITS,
   DEVICE_CONTEXT_READS,
   DEVICE_CONTEXT_TAG,
@@ -188,9 +196,15 @@ export function simulatorRun(simulator: usize, batch: usize): i32 {
   const alone = !load<u32>(simulator, SIMULATOR_IOTLBS + 4);
   const fingerprints = <usize>load<u32>(iotlb, CACHE_FINGERPRINTS);
   const tags = <usize>load<u32>(iotlb, CACHE_TAGS);
+  const values = <usize>load<u32>(iotlb, CACHE_VALUES);
+  const order = <usize>load<u32>(iotlb, CACHE_ORDER);
+  const orderStride = <usize>load<u32>(iotlb, CACHE_ORDER_STRIDE);
+  const replacement = load<u32>(iotlb, CACHE_REPLACEMENT);
   const lastSet = load<u32>(iotlb, CACHE_SETS) - 1;
+  const ways = load<u32>(iotlb, CACHE_WAYS);
   const stride = <usize>load<u32>(iotlb, CACHE_STRIDE);
   const wayBits = <usize>load<u32>(iotlb, CACHE_WAY_BITS);
+  const wayMask = (<u32>1 << <u32>wayBits) - 1;
   let sizes = load<u64>(iotlb, CACHE_SIZES);
   let before: usize = 0;
   let hits: u64 = 0;
@@ -205,27 +219,33 @@ export function simulatorRun(simulator: usize, batch: usize): i32 {
       configureSlowly(simulator, device, device == before);
       before = device;
     }
-    let status: u32 = 0;
-    let found = false;
     const tag = load<u64>(device, DEVICE_IOTLB);
     if (alone && !(sizes & (sizes - 1))) {
       const shift = <u32>ctz(sizes);
       const index = find(fingerprints, tags, lastSet, stride, wayBits, iova, shift, tag);
-      found = index >= 0 && recall(iotlb, index, shift, iova, access);
-      if (found) {
-        cacheTouch(iotlb, index);
-        status = statusWord(WALK_OK, 0, 0, shift);
+      if (index >= 0) {
+        const value = load<u64>(values + <usize>index * <usize>CACHED_BYTES);
+        if ((<u32>value & access) == access) {
+          const inPage = ((<u64>1) << <u64>shift) - 1;
+          const way = <u32>index & wayMask;
+          orderTouch(replacement, order + (<usize>index >> wayBits) * orderStride, way, ways, iotlb + CACHE_USES);
+          store<u64>(physicals + (i << 3), (value & ~inPage) | (iova & inPage));
+          store<u32>(statuses + (i << 2), statusWord(WALK_OK, 0, 0, shift));
+          hits++;
+          continue;
+        }
       }
     } else {
-      status = lookUpSlowly(simulator, iova, tag, access);
-      found = status != NOT_FOUND;
+      const status = lookUpSlowly(simulator, iova, tag, access);
+      if (status != NOT_FOUND) {
+        store<u64>(physicals + (i << 3), walkedPhysical);
+        store<u32>(statuses + (i << 2), status);
+        hits++;
+        continue;
+      }
     }
-    if (found) {
-      hits++;
-    } else {
-      status = missSlowly(simulator, device, iova, access);
-      sizes = load<u64>(iotlb, CACHE_SIZES);
-    }
+    const status = missSlowly(simulator, device, iova, access);
+    sizes = load<u64>(iotlb, CACHE_SIZES);
     store<u64>(physicals + (i << 3), status & <u32>WALK_OUTCOME_MASK ? 0 : walkedPhysical);
     store<u32>(statuses + (i << 2), status);
   }

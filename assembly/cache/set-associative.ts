@@ -131,7 +131,8 @@ function setOf(lastSet: u32, address: u64, shift: u32, tag: u64): u32 {
 // @ts-ignore: decorator
 @inline
 function fingerprintOf(key: u64, tag: u64): u8 {
-  return <u8>(0x80 | (((key ^ (tag << 1)) * 0x9e3779b97f4a7c15) >> 57));
+  const hash = <u32>(((key ^ (tag << 1)) * 0x9e3779b97f4a7c15) >> 56);
+  return <u8>max<u32>(hash, NO_WAY + 1);
 }
 
 /** Index of the entry for a page of this size, or -1. Changes nothing: see `cacheTouch`. */
