@@ -141,8 +141,11 @@ function keeperOf(simulator: usize, shift: u32): usize {
   return best;
 }
 
-/** Walks for an access that no IOTLB entry allows, and keeps what it finds. Returns the status word. */
-function missSlowly(simulator: usize, device: usize, iova: u64, access: u32): u32 {
+/**
+ * Walks for an access that no IOTLB entry allows, and keeps what it finds. `denied`: there may be an entry that allows less
+ * than the table does now, whose place it takes. Returns the status word.
+ */
+function missSlowly(simulator: usize, device: usize, iova: u64, access: u32, denied: bool): u32 {
   if (!load<u32>(simulator, SIMULATOR_CONFIGURATION_FIRST)) configureSlowly(simulator, device, false);
   const status = walkSlowly(simulator, device, iova, access);
   if (status & <u32>WALK_OUTCOME_MASK) {
@@ -152,8 +155,7 @@ function missSlowly(simulator: usize, device: usize, iova: u64, access: u32): u3
   const iotlb = keeperOf(simulator, sizeShift(status));
   if (iotlb) {
     const tag = load<u64>(device, DEVICE_IOTLB);
-    // An entry that allows less than the table does now may be there.
-    const known = cacheFind(iotlb, iova, keptShift, tag);
+    const known = denied ? cacheFind(iotlb, iova, keptShift, tag) : -1;
     remember(iotlb, known, iova, keptShift, tag, load<u64>(device, DEVICE_IOTLB + 8));
   }
   return status;
@@ -220,6 +222,7 @@ export function simulatorRun(simulator: usize, batch: usize): i32 {
       before = device;
     }
     const tag = load<u64>(device, DEVICE_IOTLB);
+    let denied = true;
     if (alone && !(sizes & (sizes - 1))) {
       const shift = <u32>ctz(sizes);
       const index = find(fingerprints, tags, lastSet, stride, wayBits, iova, shift, tag);
@@ -235,6 +238,7 @@ export function simulatorRun(simulator: usize, batch: usize): i32 {
           continue;
         }
       }
+      denied = index >= 0;
     } else {
       const status = lookUpSlowly(simulator, iova, tag, access);
       if (status != NOT_FOUND) {
@@ -244,7 +248,7 @@ export function simulatorRun(simulator: usize, batch: usize): i32 {
         continue;
       }
     }
-    const status = missSlowly(simulator, device, iova, access);
+    const status = missSlowly(simulator, device, iova, access, denied);
     sizes = load<u64>(iotlb, CACHE_SIZES);
     store<u64>(physicals + (i << 3), status & <u32>WALK_OUTCOME_MASK ? 0 : walkedPhysical);
     store<u32>(statuses + (i << 2), status);
