@@ -349,11 +349,10 @@ export const SIMULATOR_NESTED_HITS = 160;
 export const SIMULATOR_CONFIGURATION_READS = 168;
 export const SIMULATOR_FAULTS = 176;
 export const SIMULATOR_BYTES_MOVED = 184;
-/** Per stage: walks; walks that a paging-structure cache shortened; by level 1 to 5: entries read; look-ups and hits of caches. */
+/** Per stage: walks; by level 1 to 5: entries read; look-ups and hits of the cache, of which a walk has one at most. */
 export const SIMULATOR_FIRST_STAGE = 192;
 export const SIMULATOR_SECOND_STAGE = 352;
 export const STAGE_WALKS = 0;
-export const STAGE_NONLEAF_HITS = 8;
 export const STAGE_READS = 16;
 export const STAGE_LOOKUPS = 64;
 export const STAGE_HITS = 112;

@@ -9,9 +9,9 @@ import {
   cacheFill,
   cacheFind,
   cacheFindAnySize,
+  cacheFindHeld,
   cacheShift,
   cacheTouch,
-  find,
 } from "../cache/set-associative";
 import {
   ACCESS_BATCH_COUNT,
@@ -123,8 +123,10 @@ function configureSlowly(simulator: usize, device: usize, again: bool): void {
   );
 }
 
-/** The IOTLB that keeps leaves of this size, as the largest size that any takes; its handle, or 0. */
+/** log2 of the size as which the last IOTLB of `keeperOf` keeps a leaf. */
 let keptShift: u32 = 0;
+
+/** The IOTLB that takes the largest size which is not larger than a leaf of this one; its handle, or 0. */
 function keeperOf(simulator: usize, shift: u32): usize {
   let best: usize = 0;
   keptShift = 0;
@@ -225,7 +227,7 @@ export function simulatorRun(simulator: usize, batch: usize): i32 {
     let denied = true;
     if (alone && !(sizes & (sizes - 1))) {
       const shift = <u32>ctz(sizes);
-      const index = find(fingerprints, tags, lastSet, stride, wayBits, iova, shift, tag);
+      const index = cacheFindHeld(fingerprints, tags, lastSet, stride, wayBits, iova, shift, tag);
       if (index >= 0) {
         const value = load<u64>(values + <usize>index * <usize>CACHED_BYTES);
         if ((<u32>value & access) == access) {

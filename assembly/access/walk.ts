@@ -34,7 +34,6 @@ import {
   SIMULATOR_SECOND_STAGE,
   STAGE_HITS,
   STAGE_LOOKUPS,
-  STAGE_NONLEAF_HITS,
   STAGE_READS,
   STAGE_WALKS,
   TABLE_ENTRIES_READ,
@@ -109,7 +108,6 @@ function walkStage<F, S>(simulator: usize, device: usize, address: u64, access: 
     if (index < 0) continue;
     cacheTouch(cache, index);
     count(counters, <usize>STAGE_HITS + (<usize>above << 3), 1);
-    count(counters, STAGE_NONLEAF_HITS, 1);
     base = load<u64>(cacheEntry(cache, index), CACHED_VALUE);
     rights = load<u64>(cacheEntry(cache, index), CACHED_RIGHTS);
     level = above - 1;

@@ -139,7 +139,7 @@ function fingerprintOf(key: u64, tag: u64): u8 {
 // @ts-ignore: decorator
 @inline
 export function cacheFind(cache: usize, address: u64, shift: u32, tag: u64): i32 {
-  return find(
+  return cacheFindHeld(
     <usize>load<u32>(cache, CACHE_FINGERPRINTS),
     <usize>load<u32>(cache, CACHE_TAGS),
     load<u32>(cache, CACHE_SETS) - 1,
@@ -154,7 +154,7 @@ export function cacheFind(cache: usize, address: u64, shift: u32, tag: u64): i32
 /** The same of a cache whose header a loop holds in registers. */
 // @ts-ignore: decorator
 @inline
-export function find(
+export function cacheFindHeld(
   fingerprints: usize,
   tags: usize,
   lastSet: u32,

@@ -45,16 +45,16 @@ const LEVELS = [1, 2, 3, 4, 5] as const;
 
 export function readCounters(engine: Engine, simulator: number): TranslationCounters {
   const read = (field: number): number => Number(engine.linear.getU64(simulator + field));
-  const stage = (at: number): StageCounters => ({
-    walks: read(at + layout.STAGE_WALKS),
-    nonleafHits: read(at + layout.STAGE_NONLEAF_HITS),
-    levels: LEVELS.map((level) => ({
+  const stage = (at: number): StageCounters => {
+    const levels = LEVELS.map((level) => ({
       level,
       lookups: read(at + layout.STAGE_LOOKUPS + level * 8),
       hits: read(at + layout.STAGE_HITS + level * 8),
       reads: read(at + layout.STAGE_READS + level * 8),
-    })),
-  });
+    }));
+    const nonleafHits = levels.reduce((sum, { hits }) => sum + hits, 0);
+    return { walks: read(at + layout.STAGE_WALKS), nonleafHits, levels };
+  };
   return {
     requests: read(layout.SIMULATOR_REQUESTS),
     bytes: read(layout.SIMULATOR_BYTES_MOVED),
