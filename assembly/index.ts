@@ -31,6 +31,9 @@ export {
   unitSetRegime,
   unitTranslate,
 } from "./unit/unit";
+export { simulatorClearCounters, simulatorRun } from "./access/simulate";
+export { streamFill } from "./access/stream";
+export { cacheCreate, cacheInvalidate, cacheRelease, cacheReset, cacheUse } from "./cache/set-associative";
 export {
   traceClose,
   traceGrow,

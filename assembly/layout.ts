@@ -276,6 +276,170 @@ export const IOTLB_SETS = 4;
 /** u64: log2 of the sizes of page that entries have, as bits. */
 export const IOTLB_SIZES = 8;
 
+// ---- A set-associative cache (assembly/cache/set-associative.ts), offsets in bytes; u32 unless said otherwise. ----
+export const CACHE_BYTES = 96;
+/** Linear addresses of fingerprints, tags, values and what the replacement policy remembers. */
+export const CACHE_FINGERPRINTS = 0;
+export const CACHE_TAGS = 4;
+export const CACHE_VALUES = 8;
+export const CACHE_ORDER = 12;
+export const CACHE_SETS = 16;
+export const CACHE_WAYS = 20;
+/** Bytes of fingerprints of one set, a multiple of 16; bytes of CACHE_ORDER of one set. */
+export const CACHE_STRIDE = 24;
+export const CACHE_ORDER_STRIDE = 28;
+/** REPLACEMENT_*. */
+export const CACHE_REPLACEMENT = 32;
+/** Entries in use. */
+export const CACHE_LIVE = 36;
+/** u64: state of the random policy's generator. */
+export const CACHE_RANDOM = 40;
+/** u64: log2 of the sizes of page that entries have had since the last invalidation, as bits. */
+export const CACHE_SIZES = 48;
+/** u64: log2 of the sizes of page that the cache takes, as bits. */
+export const CACHE_HOLDS = 56;
+/** u64: key and tag of the entry that the last fill replaced. */
+export const CACHE_VICTIM_KEY = 64;
+export const CACHE_VICTIM_TAG = 72;
+/** u64: uses that a policy has been told of. */
+export const CACHE_USES = 88;
+/** An entry's index is its set << this | its way. */
+export const CACHE_WAY_BITS = 80;
+
+/** What an entry holds (u64): the value; the rights that were granted down to it; what invalidations select it by. */
+export const CACHED_BYTES = 24;
+export const CACHED_VALUE = 0;
+export const CACHED_RIGHTS = 8;
+export const CACHED_OWNER = 16;
+
+export const REPLACEMENT_LRU = 0;
+export const REPLACEMENT_PLRU = 1;
+export const REPLACEMENT_ROUND_ROBIN = 2;
+export const REPLACEMENT_RANDOM = 3;
+
+/** One use of a cache: looked up, and filled on a miss. u64 address, tag, owner, value in; key and tag of a victim out. */
+export const CACHE_USE_BYTES = 56;
+export const CACHE_USE_ADDRESS = 0;
+export const CACHE_USE_TAG = 8;
+export const CACHE_USE_OWNER = 16;
+export const CACHE_USE_VALUE = 24;
+export const CACHE_USE_VICTIM_KEY = 32;
+export const CACHE_USE_VICTIM_TAG = 40;
+/** u32: log2 of the page's size in; CACHE_HIT, CACHE_MISS or CACHE_REPLACED out. On a hit, CACHE_USE_VALUE is what was found. */
+export const CACHE_USE_SHIFT = 48;
+export const CACHE_USE_OUTCOME = 52;
+export const CACHE_HIT = 0;
+/** An empty way was filled. */
+export const CACHE_MISS = 1;
+/** The victim was replaced. */
+export const CACHE_REPLACED = 2;
+
+// ---- Translation of one or more devices' accesses through caches (assembly/access/simulate.ts), offsets in bytes. ----
+export const SIMULATOR_BYTES = 512;
+/** u32: caches, or 0. Four IOTLBs, each with its sizes of page. */
+export const SIMULATOR_IOTLBS = 0;
+export const SIMULATOR_IOTLB_COUNT = 4;
+/** u32 by level of the entry that was read (2 to 5): paging-structure caches of the first and of the second stage. */
+export const SIMULATOR_FIRST_CACHES = 16;
+export const SIMULATOR_SECOND_CACHES = 40;
+/** u32: second-stage translations of first-stage outputs and tables; context (STE) cache; PASID (CD) cache. */
+export const SIMULATOR_NESTED = 64;
+export const SIMULATOR_CONTEXT = 68;
+export const SIMULATOR_PASID = 72;
+/** u32: 1: the configuration is looked up before the IOTLB, as its tags need it (SMMUv3); 0: after an IOTLB miss (VT-d). */
+export const SIMULATOR_CONFIGURATION_FIRST = 76;
+/** u32[]: devices (DEVICE_*), and their number. */
+export const SIMULATOR_DEVICES = 80;
+export const SIMULATOR_DEVICE_COUNT = 84;
+/** u64 counters, all of them from here to SIMULATOR_COUNTERS_END. */
+export const SIMULATOR_COUNTERS = 96;
+export const SIMULATOR_REQUESTS = 96;
+export const SIMULATOR_IOTLB_LOOKUPS = 104;
+export const SIMULATOR_IOTLB_HITS = 112;
+export const SIMULATOR_CONTEXT_LOOKUPS = 120;
+export const SIMULATOR_CONTEXT_HITS = 128;
+export const SIMULATOR_PASID_LOOKUPS = 136;
+export const SIMULATOR_PASID_HITS = 144;
+export const SIMULATOR_NESTED_LOOKUPS = 152;
+export const SIMULATOR_NESTED_HITS = 160;
+/** Entries of context, PASID, stream and CD tables that were read. */
+export const SIMULATOR_CONFIGURATION_READS = 168;
+export const SIMULATOR_FAULTS = 176;
+export const SIMULATOR_BYTES_MOVED = 184;
+/** Per stage: walks; by level 1 to 5: entries read; look-ups and hits of the cache, of which a walk has one at most. */
+export const SIMULATOR_FIRST_STAGE = 192;
+export const SIMULATOR_SECOND_STAGE = 352;
+export const STAGE_WALKS = 0;
+export const STAGE_READS = 16;
+export const STAGE_LOOKUPS = 64;
+export const STAGE_HITS = 112;
+export const SIMULATOR_COUNTERS_END = 512;
+
+/** One device (requester and address space) of a simulator. */
+export const DEVICE_BYTES = 160;
+/** u32: the tables of its two stages, or 0. */
+export const DEVICE_FIRST = 0;
+export const DEVICE_SECOND = 4;
+/** u32: entries that a miss of the context (STE) and of the PASID (CD) cache reads; 0: the cache is not asked. */
+export const DEVICE_CONTEXT_READS = 8;
+export const DEVICE_PASID_READS = 12;
+/** u64 pairs: what entries are found by beside the address, and what invalidations select them by. */
+export const DEVICE_IOTLB = 16;
+export const DEVICE_FIRST_TAG = 32;
+export const DEVICE_SECOND_TAG = 48;
+export const DEVICE_CONTEXT_TAG = 64;
+export const DEVICE_PASID_TAG = 80;
+export const DEVICE_NESTED_TAG = 96;
+/** u64: the bit that marks a leaf as part of a contiguous run (0: none); u32 by level: log2 of the leaves of a run. */
+export const DEVICE_CONTIGUOUS = 112;
+export const DEVICE_CONTIGUOUS_RUN = 120;
+
+// ---- A batch of accesses, offsets of its header in bytes; every field a u32. One array element an access. ----
+export const ACCESS_BATCH_COUNT = 0;
+/** Linear address of u64[]: IOVAs; u64[]: physical addresses out; u32[]: what they are; u32[]: status words out. */
+export const ACCESS_BATCH_IOVA = 4;
+export const ACCESS_BATCH_PHYSICAL = 8;
+export const ACCESS_BATCH_WHAT = 12;
+export const ACCESS_BATCH_STATUS = 16;
+/** What an access is: bits 12:0 bytes, bit 15 a write, bits 31:16 index of the device. */
+export const ACCESS_BYTES_MASK = 0x1fff;
+export const ACCESS_IS_WRITE = 1 << 15;
+export const ACCESS_DEVICE_SHIFT = 16;
+
+// ---- An access stream (assembly/access/stream.ts), offsets in bytes; u64 unless said otherwise. ----
+export const STREAM_BYTES = 128;
+/** u32: STREAM_* kind; what every access is (ACCESS_BYTES_MASK, ACCESS_IS_WRITE, device). */
+export const STREAM_KIND = 0;
+export const STREAM_WHAT = 4;
+/** The window, and how many bytes apart the addresses of a random stream are. */
+export const STREAM_BASE = 8;
+export const STREAM_LENGTH = 16;
+export const STREAM_RANDOM = 24;
+/** Where it is: bytes (sequential), accesses (all others). */
+export const STREAM_CURSOR = 32;
+/** Queues: u32 how many, and accesses in a row of one. */
+export const STREAM_QUEUES = 40;
+export const STREAM_BURST = 44;
+/** Ring: base of descriptors and of completions; u32 bytes of either, entries, bytes of a buffer and of a packet. */
+export const STREAM_DESCRIPTORS = 48;
+export const STREAM_COMPLETIONS = 56;
+export const STREAM_DESCRIPTOR_BYTES = 64;
+export const STREAM_COMPLETION_BYTES = 68;
+export const STREAM_ENTRIES = 72;
+export const STREAM_BUFFER_BYTES = 76;
+export const STREAM_PACKET_BYTES = 80;
+/** Tiled: u32 bytes of a row of the surface; bytes of a row of a tile, rows of a tile, tiles in a row of the surface. */
+export const STREAM_PITCH = 84;
+export const STREAM_TILE_BYTES = 88;
+export const STREAM_TILE_ROWS = 92;
+export const STREAM_TILES = 96;
+
+export const STREAM_SEQUENTIAL = 0;
+export const STREAM_UNIFORM = 1;
+export const STREAM_RING = 2;
+export const STREAM_INTERLEAVED = 3;
+export const STREAM_TILED = 4;
+
 // ---- A batch of maps or unmaps. Results have one element per request. ----
 export const CHANGE_BATCH_COUNT = 0;
 /** Permissions of every map; flags (RECLAIM_EMPTY) of every unmap. */

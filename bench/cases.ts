@@ -1,12 +1,13 @@
 /** Every case of the bench. To add one, add an entry to the list of `benchCases`. */
 import { type Engine, instantiateEngine } from "../src/engine/engine.js";
+import { cachedWasm } from "./contenders/cached.js";
 import { type Change, changeBigInt, changeWasm, changeWords } from "./contenders/change.js";
 import { iovaBigInt, iovaLinux, iovaNumber, iovaWasm } from "./contenders/iova.js";
 import { type TraceInput, traceInput, traceRead, traceReplay, traceSplit } from "./contenders/trace.js";
 import { translateAsWalks, translateWasm } from "./contenders/translate.js";
 import { walkBigInt, walkWasm, walkWords } from "./contenders/walk.js";
 import type { BenchCase, Rival } from "./harness.js";
-import type { ChangeInput, IovaInput, TranslateInput, WalkInput } from "./inputs.js";
+import type { CachedInput, ChangeInput, IovaInput, TranslateInput, WalkInput } from "./inputs.js";
 
 const C = "C";
 const C_IN_STEP = "C, 4 in step";
@@ -84,6 +85,18 @@ function translateCase(engine: () => Promise<Engine>, name: string, input: Trans
     sameResults: true,
     subject: async () => translateWasm(await engine(), input),
     rivals: [{ label: "walks of one table", target: 0.6, make: async () => translateAsWalks(await engine(), input) }],
+  };
+}
+
+function cachedCase(engine: () => Promise<Engine>, name: string, what: string, input: CachedInput): BenchCase {
+  const { pages, walks, chunk, seed, sets, ways } = input;
+  return {
+    name,
+    title: `translate through an IOTLB of ${sets} x ${ways} and paging-structure caches, ${what}`,
+    native: `cached ${pages} ${walks} ${chunk} ${seed}`,
+    sameResults: true,
+    subject: async () => cachedWasm(await engine(), input),
+    rivals: [{ label: C, variant: `${sets}x${ways}`, target: 0.8 }],
   };
 }
 
@@ -174,6 +187,9 @@ export function benchCases(module: WebAssembly.Module): BenchCase[] {
   const gibibyte: WalkInput = { pages: 1 << 18, walks: 1 << 18, chunk: 1 << 14, seed: 2 };
   const large: WalkInput = { pages: 1 << 24, walks: 1 << 20, chunk: 1 << 14, seed: 3 };
   const mixed = { devices: 64, requests: 1 << 16, chunk: 1 << 16 };
+  const cached = { walks: 1 << 16, chunk: 1 << 14 };
+  const associative = { sets: 1, ways: 64 };
+  const sets = { sets: 64, ways: 8 };
   const range: ChangeInput = { count: 1, length: 1 << 14, slots: 1, seed: 4 };
   const pages: ChangeInput = { count: 1024, length: 1, slots: 1 << 14, seed: 5 };
   return [
@@ -188,6 +204,11 @@ export function benchCases(module: WebAssembly.Module): BenchCase[] {
     translateCase(engine, "translate-64m", { ...mixed, pages: 256, seed: 8 }),
     translateCase(engine, "translate-256m", { ...mixed, pages: 1024, seed: 9 }),
     translateCase(engine, "translate-4g", { ...mixed, pages: 1 << 14, seed: 10 }),
+    cachedCase(engine, "cached-hits", "128 KiB", { ...cached, ...associative, pages: 32, seed: 11 }),
+    cachedCase(engine, "cached-1m", "random over 1 MiB", { ...cached, ...associative, pages: 256, seed: 12 }),
+    cachedCase(engine, "cached-64m", "random over 64 MiB", { ...cached, ...associative, pages: 1 << 14, seed: 13 }),
+    cachedCase(engine, "cached-sets-1m", "random over 1 MiB", { ...cached, ...sets, pages: 256, seed: 14 }),
+    cachedCase(engine, "cached-sets-64m", "random over 64 MiB", { ...cached, ...sets, pages: 1 << 14, seed: 15 }),
     changeCase(engine, "map-leaf", "map 64 MiB by 4 KiB, per leaf", "map", 1.3, range),
     changeCase(engine, "unmap-leaf", "unmap 64 MiB by 4 KiB, per leaf", "unmap", 1.3, range),
     changeCase(engine, "map-one", "map single 4 KiB pages, per page", "map", undefined, pages),

@@ -19,6 +19,16 @@ export interface WalkInput {
   readonly seed: number;
 }
 
+/** The same, through an IOTLB of this geometry, true LRU. */
+export interface CachedInput extends WalkInput {
+  readonly sets: number;
+  readonly ways: number;
+}
+
+/** Ways of every paging-structure cache, fully associative, and whose translations they are. */
+export const STRUCTURE_WAYS = 32;
+export const DOMAIN = 1n;
+
 export function walkIovas({ pages, walks, seed }: WalkInput): Float64Array {
   const random = new Random(seed);
   const iovas = new Float64Array(walks);

@@ -1,4 +1,6 @@
 /** What the package exports on every platform. */
+export * from "./access/index.js";
+export * from "./cache/index.js";
 export * as dma from "./dma/index.js";
 export * from "./engine/addresses.js";
 export { Engine, type EngineOptions, instantiateEngine } from "./engine/engine.js";

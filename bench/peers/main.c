@@ -4,6 +4,7 @@
  *   setup walk PAGES WALKS CHUNK SEED     a table of PAGES 4 KiB leaves and WALKS random IOVAs in chunks of CHUNK
  *   setup change COUNT LENGTH SLOTS SEED  a batch of COUNT ranges of LENGTH pages, each in one of SLOTS places
  *   setup iova LIVE BATCH BATCHES SEED    LIVE ranges of 1..64 pages, BATCHES prepared batches of BATCH frees and allocations
+ *   setup cached PAGES WALKS CHUNK SEED   the same as walk, through caches
  *       -> "ready"
  *   check VARIANT                         runs every prepared input once
  *       -> checksum of the results, in hexadecimal
@@ -12,6 +13,7 @@
  *
  * The parameters are chosen in bench/cases.ts; inputs are generated from the seed exactly as in bench/inputs.ts.
  */
+#include "cached.h"
 #include "common.h"
 #include "iova.h"
 #include "table.h"
@@ -336,6 +338,66 @@ static uint32_t iova_check(void)
 	return sum;
 }
 
+/* ---- cached: the inputs of walk ---- */
+
+static struct cached cached;
+static char cached_geometry[32];
+
+/* Fresh caches of another geometry; the same ones go on. */
+static void cached_choose(const char *variant)
+{
+	if (!strcmp(cached_geometry, variant))
+		return;
+	if (cached_geometry[0])
+		cached_destroy(&cached);
+	if (!strcmp(variant, "1x64"))
+		cached_init(&cached, &walk.table, 1, 64);
+	else if (!strcmp(variant, "64x8"))
+		cached_init(&cached, &walk.table, 64, 8);
+	else
+		die("unknown variant");
+	strcpy(cached_geometry, variant);
+}
+
+static void cached_chunk(void)
+{
+	cached_run(&cached, walk.iova + walk.cursor, walk.physical + walk.cursor, walk.chunk);
+	walk.cursor += walk.chunk;
+	if (walk.cursor == walk.walks)
+		walk.cursor = 0;
+}
+
+static struct timing cached_time(const char *variant, uint64_t chunks)
+{
+	cached_choose(variant);
+	uint64_t start = nanoseconds();
+	for (uint64_t i = 0; i < chunks; i++)
+		cached_chunk();
+	return (struct timing){ nanoseconds() - start, chunks * walk.chunk };
+}
+
+static uint32_t cached_check(const char *variant)
+{
+	uint32_t sum = (uint32_t)CHECKSUM_START;
+	cached_choose(variant);
+	walk.cursor = 0;
+	do {
+		cached_chunk();
+	} while (walk.cursor);
+	for (uint32_t i = 0; i < walk.walks; i++)
+		sum = checksum_u64(sum, walk.physical[i]);
+	sum = checksum_u64(sum, cached.hits);
+	return checksum_u64(sum, cached.reads);
+}
+
+static void cached_release(void)
+{
+	if (cached_geometry[0])
+		cached_destroy(&cached);
+	cached_geometry[0] = 0;
+	walk_release();
+}
+
 /* ---- commands ---- */
 
 int main(void)
@@ -353,8 +415,10 @@ int main(void)
 				change_release();
 			else if (!strcmp(kind, "iova"))
 				iova_release();
+			else if (!strcmp(kind, "cached"))
+				cached_release();
 			memcpy(kind, name, sizeof kind);
-			if (!strcmp(kind, "walk"))
+			if (!strcmp(kind, "walk") || !strcmp(kind, "cached"))
 				walk_setup(a, b, c, seed);
 			else if (!strcmp(kind, "change"))
 				change_setup(a, b, c, seed);
@@ -366,11 +430,13 @@ int main(void)
 		} else if (sscanf(line, "check %31s", name) == 1) {
 			uint32_t sum = !strcmp(kind, "walk")   ? walk_check(name) :
 				       !strcmp(kind, "change") ? change_check(name) :
+				       !strcmp(kind, "cached") ? cached_check(name) :
 								 iova_check();
 			printf("%08" PRIx32 "\n", sum);
 		} else if (sscanf(line, "run %31s %" SCNu64, name, &times) == 2) {
 			struct timing timing = !strcmp(kind, "walk")   ? walk_run(name, times) :
 					       !strcmp(kind, "change") ? change_run(name, times) :
+					       !strcmp(kind, "cached") ? cached_time(name, times) :
 									 iova_run(times);
 			printf("%" PRIu64 " %" PRIu64 "\n", timing.nanoseconds, timing.operations);
 		} else {

@@ -1,21 +1,61 @@
 import { Argument, type Command } from "commander";
+import { pcieBench } from "../experiment/pcie-bench.js";
 import { loadEngine } from "../engine/load.js";
+import { loadMachine } from "../machines/parse.js";
+import { PRESETS } from "../machines/presets.js";
 import { congruenceExperiment, congruenceJson, congruenceText } from "../report/congruence.js";
+import { pcieBenchJson, pcieBenchText } from "../report/pcie-bench.js";
 import { version } from "./version.js";
 
+interface ExperimentFlags {
+  readonly machine?: string;
+  readonly json?: boolean;
+}
+
+interface Experiment {
+  readonly summary: string;
+  /** Whether it runs on a machine that the user may choose. */
+  readonly takesMachine: boolean;
+  run(flags: ExperimentFlags): Promise<string>;
+}
+
+const EXPERIMENTS: Readonly<Record<string, Experiment>> = {
+  congruence: {
+    summary: "leaves of a 64 MiB buffer by alignment and by congruence, in every page-table format",
+    takesMachine: false,
+    async run({ json }) {
+      const cases = congruenceExperiment(await loadEngine());
+      return json ? congruenceJson(version, cases) : `${congruenceText(cases)}\n`;
+    },
+  },
+  "pcie-bench": {
+    summary: "random 64-byte reads over growing windows (SIGCOMM'18), ours beside the published figures",
+    takesMachine: true,
+    async run({ machine, json }) {
+      const machines = machine === undefined ? PRESETS : [await loadMachine(machine)];
+      const rows = pcieBench(await loadEngine(), machines);
+      return json ? pcieBenchJson(version, machines, rows) : `${pcieBenchText(machines, rows)}\n`;
+    },
+  },
+};
+
 export function addExperiment(program: Command): void {
+  const names = Object.keys(EXPERIMENTS);
+  const width = Math.max(...names.map((name) => name.length));
+  const list = names.map((name) => `  ${name.padEnd(width)}    ${EXPERIMENTS[name].summary}`).join("\n");
   program
     .command("experiment")
     .summary("run a named experiment")
-    .description(
-      "Runs a named experiment.\n\nExperiments:\n" +
-        "  congruence    leaves of a 64 MiB buffer by alignment and by congruence, in every page-table format",
-    )
-    .addArgument(new Argument("<name>", "which experiment").choices(["congruence"]))
+    .description(`Runs a named experiment.\n\nExperiments:\n${list}`)
+    .addArgument(new Argument("<name>", "which experiment").choices(names))
+    .option("--machine <name>", `a preset (${PRESETS.map(({ name }) => name).join(", ")}) or a JSON file`)
     .option("--json", "print one JSON document")
     .addHelpText("after", "\nExample:\n  iommu-lab experiment congruence")
-    .action(async (_name: string, flags: { readonly json?: boolean }) => {
-      const cases = congruenceExperiment(await loadEngine());
-      process.stdout.write(flags.json ? congruenceJson(version, cases) : `${congruenceText(cases)}\n`);
+    .action(async (name: string, flags: ExperimentFlags, command: Command) => {
+      const experiment = EXPERIMENTS[name];
+      if (flags.machine !== undefined && !experiment.takesMachine) {
+        command.error(`error: experiment ${name} does not run on a machine: --machine has no meaning`);
+      }
+      process.stdout.write(await experiment.run(flags));
     });
 }

@@ -109,6 +109,16 @@ export interface WasmExports {
   unitSetRegime(unit: number, source: number, pasid: number, regime: number): number;
   unitTranslate(unit: number, batch: number): number;
 
+  // Caches and translation through them (assembly/cache/, assembly/access/)
+  cacheCreate(sets: number, ways: number, replacement: number, seed: bigint, holds: bigint): number;
+  cacheInvalidate(cache: number, mask: bigint, owner: bigint, first: bigint, last: bigint): number;
+  cacheRelease(cache: number): void;
+  cacheReset(cache: number, seed: bigint): void;
+  cacheUse(cache: number, uses: number, n: number): void;
+  simulatorClearCounters(simulator: number): void;
+  simulatorRun(simulator: number, batch: number): number;
+  streamFill(stream: number, batch: number): void;
+
   // Trace tokens (assembly/trace/tokenize.ts)
   traceOpen(): number;
   traceClose(handle: number): void;

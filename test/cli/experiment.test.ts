@@ -44,3 +44,44 @@ describe("iommu-lab experiment congruence", () => {
     expect(stdout).toMatch(/IOVA = PA mod 2M +543 +31 x 2M \+ 512 x 4K/);
   });
 });
+
+/** Milliseconds: these simulate some ten million accesses. */
+const SLOW = 30_000;
+
+describe("iommu-lab experiment pcie-bench", () => {
+  const machine = ["--machine", "ivy-bridge-e5-2620v2"];
+
+  it(
+    "prints ours beside the published figures",
+    async () => {
+      const { status, stdout } = await run(["experiment", "pcie-bench", ...machine]);
+      expect(status).toBe(0);
+      expect(stdout).toMatch(/^Xeon E5-2620 v2/);
+      expect(stdout).toMatch(/^1 MiB +32\.0 +32\.0 +\S+ % +15\.4 +15\.2 +\S+ % /m);
+    },
+    SLOW,
+  );
+
+  it(
+    "prints the machine with its sources in JSON, the same every time",
+    async () => {
+      const command = ["experiment", "pcie-bench", ...machine, "--json"];
+      const [first, second] = await Promise.all([run(command), run(command)]);
+      const document = JSON.parse(first.stdout);
+      expect(document.command).toBe("experiment pcie-bench");
+      expect(document.inputs.machines[0].sources.figures.walksInFlight).toContain("latency of a miss");
+      expect(document.rows).toHaveLength(3);
+      expect(second.stdout).toBe(first.stdout);
+    },
+    SLOW,
+  );
+
+  it.each([
+    [["experiment", "pcie-bench", "--machine", "nowhere.json"], /use machine "nowhere.json".*presets are broadwell/],
+    [["experiment", "congruence", "--machine", "broadwell-e5-2630v4"], /--machine has no meaning/],
+  ])("%j could not run", async (args, message) => {
+    const { status, stdout, stderr } = await run(args);
+    expect({ status, stdout }).toEqual({ status: 2, stdout: "" });
+    expect(stderr).toMatch(message);
+  });
+});

@@ -288,12 +288,15 @@ export function depotTrim(state: usize, order: u32): void {
 
 // ---- Taking one out ----------------------------------------------------------------------------------------------
 
-/** Takes a range out of a magazine as a pop does, the last entry filling the hole; false when it is not there. */
+/**
+ * Takes a range out of a magazine; false when it is not there. Those above it move down: it is taken because it was the
+ * top when the kernel popped it, and what has been pushed since stays in order.
+ */
 function takeFrom(state: usize, magazine: u32, range: u32): bool {
   const size = sizeOf(state, magazine);
   for (let index: u32 = 0; index < size; index++) {
     if (entryAt(state, magazine, index) != range) continue;
-    setEntry(state, magazine, index, entryAt(state, magazine, size - 1));
+    for (let above = index + 1; above < size; above++) setEntry(state, magazine, above - 1, entryAt(state, magazine, above));
     setSize(state, magazine, size - 1);
     return true;
   }

@@ -1,0 +1,226 @@
+/**
+ * Accesses of one or more devices through a remapping unit's caches, over real page tables. What is not invalidated stays in
+ * the caches and is used.
+ */
+import * as layout from "../../assembly/layout.js";
+import { type CachePredicate, createCache, EVERY_SIZE, invalidateCache } from "../cache/cache.js";
+import type { CacheGeometry } from "../cache/geometry.js";
+import type { Engine } from "../engine/engine.js";
+import { IommuError } from "../engine/errors.js";
+import type { PageTable } from "../engine/page-table.js";
+import type { AccessBatch } from "./batch.js";
+import { readCounters, type TranslationCounters } from "./counters.js";
+import type { AccessStream } from "./streams.js";
+
+/** An IOTLB and the sizes of page that it takes. */
+export interface IotlbGeometry extends CacheGeometry {
+  /**
+   * Bitmap, bit n = 2^n bytes; default: every size. A leaf is kept as the largest size that any IOTLB takes and that is not
+   * larger than the leaf: large leaves are fractured where none takes them whole.
+   */
+  readonly pageSizes?: bigint;
+}
+
+/** A paging-structure cache a level: of the entries of level 2 (PDE), 3 (PDPE), 4 (PML4E) and 5. */
+export type StructureCaches = Readonly<Partial<Record<2 | 3 | 4 | 5, CacheGeometry>>>;
+
+export interface CachesGeometry {
+  /** One unified IOTLB, or up to four that split the sizes of page among them. */
+  readonly iotlb: readonly IotlbGeometry[];
+  readonly firstStage?: StructureCaches;
+  readonly secondStage?: StructureCaches;
+  /** Second-stage translations of the first stage's tables and outputs (SMMUv3: IPA to PA). */
+  readonly nested?: CacheGeometry;
+  /** Context entries or STEs, and PASID entries or CDs. Without a cache nothing is counted of them. */
+  readonly context?: CacheGeometry;
+  readonly pasid?: CacheGeometry;
+  /** Configuration is looked up before the IOTLB, since its tags come from there (SMMUv3), not after a miss (VT-d). */
+  readonly configurationFirst?: boolean;
+}
+
+/** What a kind of entry is found by beside its address, and what invalidations select it by. 64 bits each. */
+export interface TagAndOwner {
+  readonly tag: bigint;
+  readonly owner: bigint;
+}
+
+/** The caches that tell entries apart; `vtdTags` and `smmuv3Tags` make them as the architectures say. */
+export interface DeviceTags {
+  readonly iotlb: TagAndOwner;
+  readonly firstStage: TagAndOwner;
+  readonly secondStage: TagAndOwner;
+  readonly nested: TagAndOwner;
+  readonly context: TagAndOwner;
+  readonly pasid: TagAndOwner;
+}
+
+/** One requester with one address space. */
+export interface SimulatedDevice {
+  /** The tables of its stages; at least one. They stay the caller's. */
+  readonly firstStage?: PageTable;
+  readonly secondStage?: PageTable;
+  readonly tags: DeviceTags;
+  /** Entries that a miss of the context and of the PASID cache reads. Default 0: the cache is not asked. */
+  readonly contextReads?: number;
+  readonly pasidReads?: number;
+  /** Runs of leaves that one entry of the IOTLB holds: the bit of a leaf, and log2 of the leaves of a run, by level. */
+  readonly contiguous?: { readonly bit: bigint; readonly run: ReadonlyMap<number, number> };
+}
+
+export type CacheName = "iotlb" | "firstStage" | "secondStage" | "nested" | "context" | "pasid";
+/** What one invalidation command drops: by cache, every entry that one of the predicates selects. */
+export type Selection = Readonly<Partial<Record<CacheName, readonly CachePredicate[]>>>;
+
+const MOST_DEVICES = 1 << 16;
+/** Flags of tables whose walks do more than read. */
+const UPDATES = layout.TABLE_UPDATES_ACCESSED | layout.TABLE_UPDATES_DIRTY | layout.TABLE_REFUSES_INTERRUPT_RANGE;
+const TAG_FIELDS: readonly (readonly [CacheName, number])[] = [
+  ["iotlb", layout.DEVICE_IOTLB],
+  ["firstStage", layout.DEVICE_FIRST_TAG],
+  ["secondStage", layout.DEVICE_SECOND_TAG],
+  ["nested", layout.DEVICE_NESTED_TAG],
+  ["context", layout.DEVICE_CONTEXT_TAG],
+  ["pasid", layout.DEVICE_PASID_TAG],
+];
+
+export class TranslationSimulator {
+  readonly #handle: number;
+  readonly #caches: readonly (readonly [name: CacheName, handle: number])[];
+  readonly #devices: number[] = [];
+  #room = 0;
+
+  /** Throws `invalid` for an impossible geometry, naming the cache; `memory-exhausted`. */
+  constructor(
+    private readonly engine: Engine,
+    geometry: CachesGeometry,
+  ) {
+    const { linear } = engine;
+    const { iotlb, firstStage = {}, secondStage = {}, nested, context, pasid } = geometry;
+    if (iotlb.length < 1 || iotlb.length > layout.SIMULATOR_IOTLB_COUNT) {
+      throw invalid("make a simulator", `${iotlb.length} IOTLBs: not 1 to ${layout.SIMULATOR_IOTLB_COUNT}`);
+    }
+    this.#handle = linear.allocate(layout.SIMULATOR_BYTES);
+    const caches: [CacheName, number][] = [];
+    const add = (
+      name: CacheName,
+      field: number,
+      cache: CacheGeometry | undefined,
+      what: string,
+      holds = EVERY_SIZE,
+    ) => {
+      if (!cache) return;
+      const handle = createCache(engine, cache, what, holds);
+      linear.setU32(this.#handle + field, handle);
+      caches.push([name, handle]);
+    };
+    this.#caches = caches;
+    try {
+      for (const [i, { pageSizes, ...cache }] of iotlb.entries()) {
+        add("iotlb", layout.SIMULATOR_IOTLBS + 4 * i, cache, "an IOTLB", pageSizes);
+      }
+      for (const level of [2, 3, 4, 5] as const) {
+        const what = `a paging-structure cache of level ${level}`;
+        add("firstStage", layout.SIMULATOR_FIRST_CACHES + 4 * level, firstStage[level], what);
+        add("secondStage", layout.SIMULATOR_SECOND_CACHES + 4 * level, secondStage[level], what);
+      }
+      add("nested", layout.SIMULATOR_NESTED, nested, "a cache of nested translations");
+      add("context", layout.SIMULATOR_CONTEXT, context, "a context cache");
+      add("pasid", layout.SIMULATOR_PASID, pasid, "a PASID cache");
+    } catch (error) {
+      this.release();
+      throw error;
+    }
+    linear.setU32(this.#handle + layout.SIMULATOR_CONFIGURATION_FIRST, geometry.configurationFirst ? 1 : 0);
+  }
+
+  /**
+   * Adds a device; returns its index. Throws `invalid` when it has no table, a table whose walks would write or refuse
+   * interrupt addresses, or a second stage of a smaller granule than the first; `space-exhausted` beyond 65,536 devices.
+   */
+  addDevice(device: SimulatedDevice): number {
+    const { linear } = this.engine;
+    const { firstStage, secondStage, tags, contiguous } = device;
+    if (!firstStage && !secondStage) throw invalid("add a device", "it has no page table");
+    for (const table of [firstStage, secondStage]) {
+      if (table && linear.getU32(table.handle + layout.TABLE_FLAGS) & UPDATES) {
+        throw invalid("add a device", `its ${table.format.name} table has flags that hardware writes or checks`);
+      }
+    }
+    if (firstStage && secondStage && firstStage.format.granule > secondStage.format.granule) {
+      throw invalid("add a device", "the tables of its first stage are larger than pages of the second");
+    }
+    if (this.#devices.length === MOST_DEVICES) {
+      throw new IommuError("space-exhausted", "add a device", undefined, `there are ${MOST_DEVICES} already`);
+    }
+    if (this.#devices.length === this.#room) this.#grow();
+    const handle = linear.allocate(layout.DEVICE_BYTES);
+    linear.setU32(handle + layout.DEVICE_FIRST, firstStage?.handle ?? 0);
+    linear.setU32(handle + layout.DEVICE_SECOND, secondStage?.handle ?? 0);
+    linear.setU32(handle + layout.DEVICE_CONTEXT_READS, device.contextReads ?? 0);
+    linear.setU32(handle + layout.DEVICE_PASID_READS, device.pasidReads ?? 0);
+    for (const [name, field] of TAG_FIELDS) linear.u64(handle + field, 2).set([tags[name].tag, tags[name].owner]);
+    if (contiguous) {
+      linear.setU64(handle + layout.DEVICE_CONTIGUOUS, contiguous.bit);
+      for (const [level, run] of contiguous.run) linear.setU32(handle + layout.DEVICE_CONTIGUOUS_RUN + 4 * level, run);
+    }
+    const index = this.#devices.push(handle) - 1;
+    linear.setU32(linear.getU32(this.#handle + layout.SIMULATOR_DEVICES) + 4 * index, handle);
+    linear.setU32(this.#handle + layout.SIMULATOR_DEVICE_COUNT, index + 1);
+    return index;
+  }
+
+  #grow(): void {
+    const { linear } = this.engine;
+    const room = Math.max(4, this.#room * 2);
+    const block = linear.allocate(room * 4);
+    linear.u32(block, this.#devices.length).set(this.#devices);
+    linear.free(linear.getU32(this.#handle + layout.SIMULATOR_DEVICES), this.#room * 4);
+    linear.setU32(this.#handle + layout.SIMULATOR_DEVICES, block);
+    this.#room = room;
+  }
+
+  /** Runs the first `count` accesses of a batch, in order. Throws `invalid` when one is of a device that there is not. */
+  run(batch: AccessBatch, count: number): void {
+    const status = this.engine.exports.simulatorRun(this.#handle, batch.prepare(count));
+    if (status !== layout.STATUS_OK) throw invalid("run a batch of accesses", "one of them is of an unknown device");
+  }
+
+  /** Runs the next `count` accesses of a stream, a batch at a time. */
+  runStream(stream: AccessStream, batch: AccessBatch, count: number): void {
+    for (let left = count; left > 0; left -= batch.capacity) {
+      const now = Math.min(left, batch.capacity);
+      stream.fill(batch, now);
+      this.run(batch, now);
+    }
+  }
+
+  /** Drops what a selection names and nothing else; returns how many entries that were. */
+  invalidate(selection: Selection): number {
+    let dropped = 0;
+    for (const [name, handle] of this.#caches) {
+      for (const predicate of selection[name] ?? []) dropped += invalidateCache(this.engine, handle, predicate);
+    }
+    return dropped;
+  }
+
+  get counters(): TranslationCounters {
+    return readCounters(this.engine, this.#handle);
+  }
+
+  /** Sets all counters to 0; caches stay as they are, warm. */
+  clearCounters(): void {
+    this.engine.exports.simulatorClearCounters(this.#handle);
+  }
+
+  release(): void {
+    const { linear, exports } = this.engine;
+    for (const [, cache] of this.#caches) exports.cacheRelease(cache);
+    for (const device of this.#devices) linear.free(device, layout.DEVICE_BYTES);
+    linear.free(linear.getU32(this.#handle + layout.SIMULATOR_DEVICES), this.#room * 4);
+    linear.free(this.#handle, layout.SIMULATOR_BYTES);
+  }
+}
+
+function invalid(operation: string, why: string): IommuError {
+  return new IommuError("invalid", operation, undefined, why);
+}

@@ -1,0 +1,69 @@
+/**
+ * What the network card and its driver do in Fast & Safe (SOSP'24), as far as the IOMMU sees it. One IOVA space for the
+ * device. Rx descriptors of 64 pages, mapped page by page and unmapped together once they are used up; for some pages an
+ * ACK, which is mapped, sent and unmapped on its own; rings of descriptors and completions, mapped once.
+ */
+import type { CachesGeometry } from "../../access/simulator.js";
+import type { CacheGeometry } from "../../cache/geometry.js";
+
+/** Where IOVAs come from: pages of 4 KiB by number, as `alloc_iova_fast` and `free_iova_fast` of Linux. */
+export interface PageAllocator {
+  /** The first of `pages` pages, the last at or below `limitPfn`; 0 when there is no place. */
+  allocate(pages: number, limitPfn: number, cpu: number, flush: boolean): number;
+  free(pfn: number, pages: number, cpu: number): void;
+}
+
+export interface Parameter {
+  readonly value: number;
+  readonly source: string;
+}
+
+const PAPER = "paper: ";
+const MLX5 = "ConnectX-5's format of queue entries (mlx5)";
+
+/** The same for every case. */
+export const PARAMETERS = {
+  cores: { value: 5, source: `${PAPER}5 cores receive` },
+  descriptorPages: { value: 64, source: `${PAPER}an Rx descriptor has 64 pages` },
+  descriptorsPerCore: {
+    value: 8,
+    source: `${PAPER}working set = 2 * cores * MTU * ring, with an MTU of 4 KiB and a ring of 256`,
+  },
+  packetBytes: { value: 4096, source: `${PAPER}MTU of 4 KiB, one page a packet` },
+  receiveDescriptorBytes: { value: 1024, source: `${MLX5}: 64 data segments of 16 bytes` },
+  sendDescriptorBytes: { value: 64, source: `${MLX5}: one basic block` },
+  completionBytes: { value: 64, source: MLX5 },
+  ackBytes: { value: 66, source: "Ethernet, IPv4 and TCP headers with the timestamp option" },
+  receiveRingPages: { value: 2, source: "descriptorsPerCore * receiveDescriptorBytes" },
+  otherRingPages: { value: 16, source: "assumed: 1024 entries of 64 bytes a ring of sends or completions" },
+  iotlbEntries: { value: 64, source: "pcie-bench (SIGCOMM'18), an earlier generation; not published for this one" },
+  l1Entries: { value: 16, source: "assumed: the working set needs one" },
+  l2Entries: { value: 16, source: "assumed: the working set needs one" },
+  l3Entries: { value: 64, source: `${PAPER}64 or 128 are likely` },
+  limitPfn: { value: 0xf_ffff, source: "Linux: PCI devices are given IOVAs below 4 GiB first" },
+} as const satisfies Readonly<Record<string, Parameter>>;
+
+function lru(ways: number): CacheGeometry {
+  return { sets: 1, ways, replacement: "lru" };
+}
+
+export const CACHES: CachesGeometry = {
+  iotlb: [lru(PARAMETERS.iotlbEntries.value)],
+  secondStage: {
+    2: lru(PARAMETERS.l3Entries.value),
+    3: lru(PARAMETERS.l2Entries.value),
+    4: lru(PARAMETERS.l1Entries.value),
+  },
+};
+
+/** How the driver maps and invalidates. */
+export interface Protection {
+  readonly name: string;
+  /** One range of IOVAs a descriptor, mapped at once; otherwise one a page. */
+  readonly contiguous: boolean;
+  /** Unmaps leave the paging-structure caches alone (invalidation hint), as no table page is freed. */
+  readonly iotlbOnly: boolean;
+}
+
+export const STRICT: Protection = { name: "strict", contiguous: false, iotlbOnly: false };
+export const FAST_AND_SAFE: Protection = { name: "contiguous, IOTLB-only", contiguous: true, iotlbOnly: true };

@@ -1,0 +1,47 @@
+/**
+ * A machine as data: the geometry of its remapping unit's caches, and latencies and rates from which time is derived. Every
+ * figure of a preset has a source; "assumed" says that there is none.
+ */
+import type { CachesGeometry } from "../access/simulator.js";
+
+/** Figures that time is derived from. Times in nanoseconds. */
+export interface MachineFigures {
+  /** One read by the walker: of an entry of a page table or of the configuration. */
+  readonly memoryReadNs: number;
+  /** Walks under way at a time; a fraction is a mean. */
+  readonly walksInFlight: number;
+  /** What translation adds to an access that hits the IOTLB. */
+  readonly iotlbHitNs: number;
+  /** Rate of the link in one direction, and what it carries beside the bytes of every transaction. */
+  readonly linkGbps: number;
+  readonly headerBytes: number;
+  /** From a device's read to its data, out of the last-level cache, translation not counted. */
+  readonly dmaReadNs: number;
+  /** What a read of memory behind the last-level cache adds. */
+  readonly dmaMemoryNs: number;
+  /** Reads that the device keeps under way. */
+  readonly dmaReadsInFlight: number;
+  /** Bytes of the last-level cache that hold what devices read. */
+  readonly lastLevelCacheBytes: number;
+}
+
+export interface Machine {
+  readonly name: string;
+  readonly title: string;
+  /** Page-table format, its levels, and whether devices go through its first or its second stage. */
+  readonly format: string;
+  readonly levels: number;
+  readonly stage: "first" | "second";
+  readonly caches: CachesGeometry;
+  readonly figures: MachineFigures;
+}
+
+/** Where a preset's figures come from. */
+export interface MachineSources {
+  readonly caches: Readonly<Record<string, string>>;
+  readonly figures: Readonly<Record<keyof MachineFigures, string>>;
+}
+
+export interface Preset extends Machine {
+  readonly sources: MachineSources;
+}
