@@ -33,7 +33,8 @@ export interface ComparisonInputs extends ReplayInputs {
  * one that failed where another did not. Null when nothing was mapped.
  */
 export function bestStrategy(results: readonly StrategyResult[]): StrategyResult | null {
-  const candidates = results.filter(({ strategy }) => strategy.rule.source === "allocate");
+  const chooses = ["allocate", "linux"];
+  const candidates = results.filter(({ strategy }) => chooses.includes(strategy.rule.source));
   const order = ({ figures }: StrategyResult): readonly number[] => [
     figures.failed,
     figures.leavesUsed,
@@ -64,8 +65,10 @@ export function verdict(results: readonly StrategyResult[]): string {
   const { figures, strategy } = best;
   const recorded = results.find((result) => result.strategy.rule.source === "recorded")?.figures;
   if (!recorded) {
+    const needs = results.length === 1 ? "needs" : "needs the fewest entries of these:";
+    const entries = results.length === 1 ? " entries" : "";
     return (
-      `${strategy.name} needs the fewest entries of these: ${grouped(figures.leavesUsed)} for ` +
+      `${strategy.name} ${needs} ${grouped(figures.leavesUsed)}${entries} for ` +
       `${grouped(figures.mappings)} mappings, tidiness ${figures.tidiness.toFixed(2)}.`
     );
   }
