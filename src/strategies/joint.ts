@@ -7,7 +7,7 @@ import { pageSizesOf } from "../importers/bits.js";
 import type { AnyImporter } from "../importers/importers.js";
 import type { BatchMappings } from "../replay/mappings.js";
 import { sizeName } from "../report/units.js";
-import type { PlacementColumn, Placer } from "./placement.js";
+import { ANYWHERE, type PlacementColumn, type Placer } from "./placement.js";
 import { hintedRequest } from "./hinted.js";
 
 /** Cost of one IOMMU leaf, one entry of the importer, and one page of IOVA space. */
@@ -231,6 +231,7 @@ export class JointPlacer implements Placer {
   readonly #sums = { nobody: NO_SUMS, importer: NO_SUMS, iommu: NO_SUMS, joint: NO_SUMS };
   #widest: Omit<NonNullable<Trade["widest"]>, "why"> | null = null;
   #widestConflict = 0;
+  #singlePages = 0;
 
   constructor(options: JointOptions) {
     this.#scorer = new JointScorer(options);
@@ -239,6 +240,12 @@ export class JointPlacer implements Placer {
   place(mappings: BatchMappings, column: PlacementColumn): void {
     for (let index = 0; index < mappings.count; index++) {
       if (!mappings.isMap(index)) continue;
+      // A page alone is one leaf and one entry wherever it is.
+      if (mappings.pages(index) === 1) {
+        this.#singlePages++;
+        column.place(index, ANYWHERE);
+        continue;
+      }
       const first = mappings.firstPiece(index);
       const pieces = Array.from({ length: mappings.pieceCount(index) }, (_, piece) => ({
         physicalPage: mappings.physicalPage(first + piece),
@@ -254,9 +261,23 @@ export class JointPlacer implements Placer {
 
   trade(): Trade {
     const widest = this.#widest;
+    const [page] = this.#scorer.candidates(0, [{ physicalPage: 0, pages: 1 }]);
+    const withPages = (sums: TradeSums, chosen: boolean): TradeSums => ({
+      iommuLeaves: sums.iommuLeaves + this.#singlePages * page.iommuLeaves,
+      importerEntries: sums.importerEntries + this.#singlePages * page.importerEntries,
+      spacePages: sums.spacePages + this.#singlePages * page.spacePages,
+      score: sums.score + this.#singlePages * page.score,
+      chosen: sums.chosen + (chosen ? this.#singlePages : 0),
+    });
+    const { nobody, importer, iommu, joint } = this.#sums;
     return {
       weights: this.#scorer.weights,
-      sums: { ...this.#sums },
+      sums: {
+        nobody: withPages(nobody, true),
+        importer: withPages(importer, false),
+        iommu: withPages(iommu, false),
+        joint: withPages(joint, true),
+      },
       widest: widest === null ? null : { ...widest, why: whyChosen(widest.candidates, widest.chosen) },
     };
   }
