@@ -45,6 +45,7 @@ export function addValidate(program: Command, formats: readonly FormatDescriptio
         "  tidy         the importer gets as few entries as the buffer's layout and the domain permit for any IOVA",
         "  indifferent  the importer gets the same number of entries at every IOVA",
         "  must         what the importer's hint says must be, is",
+        "  placed       there is an IOVA whenever a hole is long enough",
         "",
         "Example:",
         "  iommu-lab validate --importer xe --strategy linux",

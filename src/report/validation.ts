@@ -18,6 +18,7 @@ const HELD: Readonly<Record<Validation["property"], string>> = {
   tidy: "the importer got as few entries as any IOVA could give",
   indifferent: "the importer's entries were the same at every IOVA",
   must: "everything that the hint says must be was",
+  placed: "there was an IOVA whenever a hole was long enough",
 };
 
 /** The command line that shows a counterexample again. */
@@ -33,10 +34,10 @@ export function reproduction(inputs: ValidationInputs, { case: each, window }: C
 }
 
 export function validationText(inputs: ValidationInputs, validation: Validation): string {
-  const { cases, impossible, indifferent, indifference, counterexample, property } = validation;
+  const { cases, unplaced, indifferent, indifference, counterexample, property } = validation;
   const title = `${inputs.strategy} for ${inputs.importer}, ${property}, seed ${inputs.seed}`;
   const judged = cases === 1 ? "1 case" : `${grouped(cases)} cases`;
-  const without = impossible === 0 ? "" : ` (${grouped(impossible)} had no room at any IOVA)`;
+  const without = unplaced === 0 ? "" : ` (${grouped(unplaced)} got no IOVA)`;
   const lines = [
     counterexample === null
       ? `${title}: holds in ${judged}${without}: ${HELD[property]}.`

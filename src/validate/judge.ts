@@ -11,10 +11,11 @@ import type { ValidationCase, Window } from "./case.js";
 import type { PageRange, Placed } from "./trial.js";
 
 /**
- * What must hold of every case. `tidy`: the importer gets as few entries as the layout and the domain permit for any IOVA.
- * `indifferent`: it gets the same entries at every IOVA. `must`: what its hint says must be, is.
+ * What must hold of every case. `tidy`: at its IOVA the importer gets as few entries as the layout and the domain permit for
+ * any. `indifferent`: it gets as many at every IOVA. `must`: what its hint says must be, is. `placed`: there is an IOVA
+ * whenever a hole is long enough.
  */
-export const properties = ["tidy", "indifferent", "must"] as const;
+export const properties = ["tidy", "indifferent", "must", "placed"] as const;
 
 export type Property = (typeof properties)[number];
 
@@ -28,8 +29,8 @@ export interface Failure {
   readonly betterIova: bigint | null;
 }
 
-/** `holds`; or no IOVA is good for the case, so there is nothing to judge; or a failure. */
-export type Verdict = "holds" | "impossible" | Failure;
+/** `holds`; `unplaced`, so that there is nothing to judge; or a failure. */
+export type Verdict = "holds" | "unplaced" | Failure;
 
 const PAGE = 4096n;
 const PAGE_SHIFT = 12n;
@@ -63,6 +64,8 @@ export class Judge {
         return this.#must(each, placed);
       case "indifferent":
         return this.#indifferent(each);
+      case "placed":
+        return this.#isPlaced(each, placed, window);
     }
   }
 
@@ -83,7 +86,7 @@ export class Judge {
   }
 
   #must({ va, pieces }: ValidationCase, { iovaPage }: Placed): Verdict {
-    if (iovaPage < 0) return "impossible";
+    if (iovaPage < 0) return "unplaced";
     const iova = BigInt(iovaPage) << PAGE_SHIFT;
     const length = pieces.reduce((sum, piece) => sum + piece.length, 0n);
     const hint = this.#importer.hint({ va, length });
@@ -95,15 +98,23 @@ export class Judge {
     return { reason: `the hint's must ${missed.join(" and ")} is not met`, ...NOTHING, iova };
   }
 
+  #isPlaced({ pieces }: ValidationCase, { iovaPage, live }: Placed, { last }: Window): Verdict {
+    if (iovaPage >= 0) return "holds";
+    const bytes = BigInt(pagesOf(pieces)) << PAGE_SHIFT;
+    const hole = this.#holes(live, last).find((each) => each.last - each.first + 1n >= bytes);
+    if (hole === undefined) return "unplaced";
+    const reason = `no IOVA was found, although ${hex(hole.first)} to ${hex(hole.last)} is free`;
+    return { reason, ...NOTHING, betterIova: hole.first };
+  }
+
   #tidy(each: ValidationCase, placed: Placed, window: Window): Verdict {
-    const iova = placed.iovaPage < 0 ? null : BigInt(placed.iovaPage) << PAGE_SHIFT;
-    const got = iova === null ? null : this.#entries(each, iova);
+    if (placed.iovaPage < 0) return "unplaced";
+    const iova = BigInt(placed.iovaPage) << PAGE_SHIFT;
+    const got = this.#entries(each, iova);
     if (got !== null && got === this.#leastOfOneSegment(each)) return "holds";
     const best = this.#attainable(each, placed.live, window);
-    if (best === null) return got === null ? "impossible" : "holds";
-    if (got !== null && got <= best.total) return "holds";
+    if (best === null || (got !== null && got <= best.total)) return "holds";
     const found = { entries: got, attainable: best.total, iova, betterIova: best.iova };
-    if (iova === null) return { reason: `no IOVA was found, although ${place(best.iova)} is free`, ...found };
     if (got === null) return { reason: `the importer refuses ${hex(iova)}`, ...found };
     return {
       reason: `${entries(got)} at IOVA ${hex(iova)}, but ${entries(best.total)} at ${place(best.iova)}`,
@@ -167,7 +178,7 @@ export class Judge {
   }
 }
 
-const NOTHING = { entries: null, attainable: null, betterIova: null };
+const NOTHING = { entries: null, attainable: null, iova: null, betterIova: null };
 
 function pagesOf(pieces: ValidationCase["pieces"]): number {
   return pieces.reduce((sum, { length }) => sum + Number(length >> PAGE_SHIFT), 0);

@@ -6,7 +6,7 @@ import type { AnyImporter } from "../importers/importers.js";
 import { Random } from "../random.js";
 import { dmaLimit } from "../replay/importer-figures.js";
 import type { Strategy } from "../strategies/strategies.js";
-import { caseWeight, parseCase, type ValidationCase, type Window } from "./case.js";
+import { caseWeight, parseCase, type Window } from "./case.js";
 import { CaseSource } from "./cases.js";
 import { type Failure, Judge, type Property } from "./judge.js";
 import { shrink, type WindowedCase } from "./shrink.js";
@@ -36,8 +36,8 @@ export interface Validation {
   readonly property: Property;
   /** Cases judged; it ends with the cases among which the first failed. */
   readonly cases: number;
-  /** Cases that no IOVA of the domain could serve. */
-  readonly impossible: number;
+  /** Cases whose buffer got no IOVA: they say nothing, but for the property `placed`. */
+  readonly unplaced: number;
   /** Whether the importer's entries were the same at every IOVA in all cases, and why it says that is so. */
   readonly indifferent: boolean;
   readonly indifference: string | null;
@@ -48,6 +48,8 @@ export interface Validation {
 export const DEFAULT_CASES = 10_000;
 /** Cases that share a replay, and so a window. */
 const TOGETHER = 256;
+/** A buffer, 1 GiB, for which an importer uses its largest pages if it ever does. */
+const LONG = 2n ** 30n;
 
 /** Throws `invalid` for a strategy that needs recorded IOVAs and for a case that makes no sense. */
 export async function validate(options: ValidateOptions): Promise<Validation> {
@@ -67,9 +69,9 @@ export async function validate(options: ValidateOptions): Promise<Validation> {
   const total = only === undefined ? (options.cases ?? DEFAULT_CASES) : 1;
 
   let cases = 0;
-  let impossible = 0;
+  let unplaced = 0;
   let indifferent = true;
-  let indifference: string | null = null;
+  const indifference = importer.hint({ va: 0n, length: LONG }).indifferent?.reason ?? null;
   while (cases < total) {
     const given = only === undefined ? null : parseCase(only, widest);
     const window = given?.window ?? (cases < 2 * TOGETHER ? { last: widest } : someWindow(windows, widest));
@@ -79,18 +81,17 @@ export async function validate(options: ValidateOptions): Promise<Validation> {
     const failing: Counterexample[] = [];
     batch.forEach((each, index) => {
       const verdict = judge.judge(each, placed[index], window);
-      if (verdict === "impossible") impossible++;
+      if (verdict === "unplaced") unplaced++;
       else if (verdict !== "holds") failing.push({ case: each, window, failure: verdict });
       indifferent &&= judge.isIndifferent(each);
     });
     cases += count;
     onProgress?.(cases);
-    indifference ??= indifferenceOf(importer, batch[0]);
     if (failing.length === 0) continue;
     const counterexample = only === undefined ? await smallest(failing) : failing[0];
-    return { property, cases, impossible, indifferent, indifference, counterexample };
+    return { property, cases, unplaced, indifferent, indifference, counterexample };
   }
-  return { property, cases, impossible, indifferent, indifference, counterexample: null };
+  return { property, cases, unplaced, indifferent, indifference, counterexample: null };
 
   async function failureOf({ case: each, window }: WindowedCase): Promise<Failure | null> {
     const [placed] = await placeCases(trial, [each], window);
@@ -116,9 +117,4 @@ function someWindow(random: Random, widest: bigint): Window {
   const choice = random.below(4);
   const last = choice < 2 ? widest : choice === 2 ? 2n ** 32n - 1n : 2n ** BigInt(24 + random.below(6)) - 1n;
   return { last: last < widest ? last : widest };
-}
-
-function indifferenceOf(importer: AnyImporter, { va, pieces }: ValidationCase): string | null {
-  const length = pieces.reduce((sum, piece) => sum + piece.length, 0n);
-  return importer.hint({ va, length }).indifferent?.reason ?? null;
 }
