@@ -11,6 +11,7 @@ import { addConform } from "./conform.js";
 import { addExplain } from "./explain.js";
 import { addExperiment } from "./experiment.js";
 import { addReplay } from "./replay.js";
+import { addValidate } from "./validate.js";
 import { version } from "./version.js";
 
 const program = new Command("iommu-lab")
@@ -25,11 +26,10 @@ const program = new Command("iommu-lab")
 
 // A trace counts pages of 4 KiB, which tables of larger granules cannot map.
 const { formats } = await loadEngine();
-addCompare(
-  program,
-  formats.filter(({ granule }) => granule === 4096n),
-);
+const formatsOf4K = formats.filter(({ granule }) => granule === 4096n);
+addCompare(program, formatsOf4K);
 addReplay(program);
+addValidate(program, formatsOf4K);
 addConform(program);
 addExperiment(program);
 addExplain(program);
