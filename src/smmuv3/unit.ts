@@ -490,7 +490,8 @@ export class SmmuUnit {
 
   #walkFaulted(batch: UnitBatch, index: number, sid: number, ssid: number | null): void {
     const resolved = this.#resolved.known(sid, ssid);
-    const fault = walkFault(this.#engine, batch.status[index], resolved, this.#incoming(batch, index, sid, ssid));
+    const incoming = this.#incoming(batch, index, sid, ssid);
+    const fault = walkFault(batch.status[index], batch.physical[index], resolved, incoming);
     if (this.#asked) this.#answer(batch, index, this.#unanswered(fault));
     // An address that full ATS let pass, and that no memory has (section 3.9.1.1).
     else if (ssid === TRANSLATED && resolved.handle.first === 0) this.#answer(batch, index, this.#end("abort", null));
