@@ -79,8 +79,10 @@ export interface SmmuUnitOptions extends IdentificationOptions {
 /** A transaction that did not reach memory. */
 export interface SmmuFault {
   readonly ok: false;
-  /** Event number; null: ended without an event. */
+  /** Number of the event that is to be recorded; null: none. */
   readonly code: number | null;
+  /** Number of the event that says what is wrong, recorded or not; null: there is none. */
+  readonly cause: number | null;
   readonly name: string;
   /** The event, when there is one to be recorded. */
   readonly event: EventRecord | null;
@@ -99,8 +101,17 @@ export interface SmmuTranslation {
   readonly pageSize: bigint | null;
 }
 
-/** Flag of a batch's `code`: no event was recorded. With code 0: an abort that has no event at all. */
+/** Flags of a batch's `code`, beside the number of the event. No event was recorded; alone: an abort that has none. */
 export const UNRECORDED = 1 << 16;
+/** The transaction waits for CMD_RESUME or CMD_STALL_TERM. */
+export const STALLED = 1 << 17;
+/** The transaction ended without an error: it read zero, or wrote nothing (section 5.5). Otherwise it was aborted. */
+export const RAZ_WI = 1 << 18;
+
+function batchCode({ cause, code, completion, stalled }: SmmuFault): number {
+  const recorded = code === null ? UNRECORDED : 0;
+  return (cause ?? 0) | recorded | (stalled ? STALLED : 0) | (completion === "RAZ/WI" ? RAZ_WI : 0);
+}
 
 /** The SubstreamID under which what translated transactions go through is kept: no transaction has it. */
 const TRANSLATED = 2 ** 20;
@@ -301,8 +312,8 @@ export class SmmuUnit {
   }
 
   /**
-   * Translates the first `count` transactions of a batch, in order: physical addresses out, and in `code` 0 or the event
-   * number (with UNRECORDED when no event was recorded). `pasids`: the column of SubstreamIDs is filled in.
+   * Translates the first `count` transactions of a batch, in order: physical addresses out, and in `code` 0 or the number of
+   * the event with the flags UNRECORDED, STALLED and RAZ_WI. `pasids`: the column of SubstreamIDs is filled in.
    */
   translateBatch(batch: UnitBatch, count: number, access: Access | "each" = {}, pasids = false): void {
     if (!this.registers.translationEnabled) {
@@ -310,7 +321,7 @@ export class SmmuUnit {
       for (let i = 0; i < count; i++) {
         const disabled = this.#whileDisabled(batch.iova[i]);
         batch.physical[i] = batch.iova[i];
-        if (disabled && !disabled.ok) batch.code[i] = UNRECORDED;
+        if (disabled && !disabled.ok) batch.code[i] = batchCode(disabled);
       }
       return;
     }
@@ -516,16 +527,16 @@ export class SmmuUnit {
     return stag === null ? this.#end(null, null, event.code) : this.#end(null, { ...event, stall: true, stag });
   }
 
-  #end(completion: SmmuFault["completion"], event: EventRecord | null, code = event?.code): SmmuFault {
+  #end(completion: SmmuFault["completion"], event: EventRecord | null, cause = event?.code ?? null): SmmuFault {
     if (event) this.events.record(event);
-    const name = code === undefined ? "abort" : eventName(code);
-    return { ok: false, code: event?.code ?? null, name, event, completion, stalled: completion === null };
+    const name = cause === null ? "abort" : eventName(cause);
+    return { ok: false, code: event?.code ?? null, cause, name, event, completion, stalled: completion === null };
   }
 
   #answer(batch: UnitBatch, index: number, fault: SmmuFault): false {
     this.#fault = fault;
     batch.status[index] = layout.UNIT_OTHER;
-    batch.code[index] = fault.code ?? UNRECORDED;
+    batch.code[index] = batchCode(fault);
     return false;
   }
 
