@@ -2,7 +2,7 @@
 import { describe, expect, test } from "vitest";
 import { encodeAccess } from "../../src/engine/page-table.js";
 import { EVENT } from "../../src/smmuv3/events.js";
-import { RAZ_WI, STALLED, UNRECORDED } from "../../src/smmuv3/unit.js";
+import { RAZ_WI, STALLED, UNRECORDED } from "../../src/smmuv3/outcome.js";
 import type { DmaRequest } from "../../src/unit/request.js";
 import type { CdFields } from "../support/smmuv3/encode.js";
 import { HOLE } from "../support/smmuv3/small-machine.js";
