@@ -1,4 +1,5 @@
 /** An Arm SMMUv3: Arm SMMU Architecture Specification version 3 (IHI 0070 G.b). Non-secure streams only. */
+import { NO_PASID } from "../../assembly/layout.js";
 import { type Iova, physicalAddress } from "../engine/addresses.js";
 import type { Engine } from "../engine/engine.js";
 import { IommuError } from "../engine/errors.js";
@@ -183,9 +184,11 @@ export class SmmuUnit {
 
   /**
    * Translates the first `count` transactions of a batch, in order: physical addresses out, and in `code` 0 or the number of
-   * the event with the flags UNRECORDED, STALLED and RAZ_WI. `pasids`: the column of SubstreamIDs is filled in.
+   * the event with the flags UNRECORDED, STALLED and RAZ_WI. `pasids`: the column of SubstreamIDs is filled in. Throws
+   * `invalid`, before any is translated, for a SubstreamID of more than 20 bits.
    */
   translateBatch(batch: UnitBatch, count: number, access: Access | "each" = {}, pasids = false): void {
+    if (pasids) this.#checkSubstreams(batch, count);
     if (!this.registers.translationEnabled) {
       batch.prepare(count, 0, false);
       for (let i = 0; i < count; i++) {
@@ -239,6 +242,14 @@ export class SmmuUnit {
     if (pasid !== undefined && (!Number.isInteger(pasid) || pasid < 0 || pasid >= SSIDS)) {
       throw new IommuError("invalid", `transaction of substream ${pasid}`, iova, "a SubstreamID has 20 bits");
     }
+  }
+
+  #checkSubstreams({ pasid, iova }: UnitBatch, count: number): void {
+    const ssids = pasid.subarray(0, count);
+    const index = ssids.findIndex((ssid) => ssid >= SSIDS && ssid !== NO_PASID);
+    if (index < 0) return;
+    const operation = `transaction ${index} of a batch, of substream ${ssids[index]}`;
+    throw new IommuError("invalid", operation, iova[index], "a SubstreamID has 20 bits");
   }
 
   #translated(request: DmaRequest, access: Access): SmmuTranslation | SmmuFault {

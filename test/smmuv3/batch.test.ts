@@ -1,21 +1,26 @@
 /** Batches of transactions that fault: Arm IHI 0070 G.b, sections 3.12.2, 5.5 and 7.3. */
 import { describe, expect, test } from "vitest";
+import { NO_PASID } from "../../assembly/layout.js";
 import { encodeAccess } from "../../src/engine/page-table.js";
 import { EVENT } from "../../src/smmuv3/events.js";
-import { RAZ_WI, STALLED, UNRECORDED } from "../../src/smmuv3/outcome.js";
+import { batchCode, RAZ_WI, STALLED, UNRECORDED } from "../../src/smmuv3/outcome.js";
 import type { DmaRequest } from "../../src/unit/request.js";
 import type { CdFields } from "../support/smmuv3/encode.js";
+import { randomMachine } from "../support/smmuv3/random-machine.js";
 import { HOLE } from "../support/smmuv3/small-machine.js";
+import { iovaOf } from "../support/tables.js";
+import { openUnit } from "./loaded-unit.js";
 import { CR0, type Machine, openMachine, requestOf, SID, TABLES } from "./machine.js";
 
-function translateBatch({ unit }: Machine, requests: readonly DmaRequest[]): readonly number[] {
+function translateBatch({ unit }: Pick<Machine, "unit">, requests: readonly DmaRequest[]): readonly number[] {
   const batch = unit.createBatch(requests.length);
-  requests.forEach(({ sid, iova, access }, i) => {
+  requests.forEach(({ sid, iova, pasid = NO_PASID, access, privileged = false, execute = false }, i) => {
     batch.source[i] = sid;
     batch.iova[i] = iova;
-    batch.access[i] = encodeAccess({ read: access !== "write", write: access === "write" });
+    batch.pasid[i] = pasid;
+    batch.access[i] = encodeAccess({ read: access !== "write", write: access === "write", privileged, execute });
   });
-  unit.translateBatch(batch, requests.length, "each");
+  unit.translateBatch(batch, requests.length, "each", true);
   const codes = [...batch.code];
   batch.release();
   return codes;
@@ -41,6 +46,36 @@ test("every fault of a batch is recorded as it is of a single transaction", asyn
   const events = alone.events();
   expect(new Set(events.map(({ ipa, fetchAddr, inputAddr }) => ipa ?? fetchAddr ?? inputAddr)).size).toBe(5);
   expect(together.events()).toEqual(events);
+});
+
+test.each([0, 1000, 2000, 3000])(
+  "the codes of random batches from seed %i are those of single transactions",
+  async (from) => {
+    for (let seed = from; seed < from + 5; seed++) {
+      const { registers, ram, words, requests } = randomMachine(seed);
+      const transactions = requests.map(({ sid, ssid, iova, access, privileged, instruction }) => ({
+        sid,
+        iova: iovaOf(iova),
+        access,
+        ...(ssid === undefined ? {} : { pasid: ssid }),
+        privileged: privileged === true,
+        execute: instruction === true,
+      }));
+      const [together, alone] = [await openUnit(registers, ram, words), await openUnit(registers, ram, words)];
+      const results = transactions.map((transaction) => alone.unit.translate(transaction));
+      expect({ seed, codes: translateBatch(together, transactions) }).toEqual({
+        seed,
+        codes: results.map((result) => (result.ok ? 0 : batchCode(result))),
+      });
+    }
+  },
+);
+
+test("a SubstreamID of more than 20 bits is refused before anything is translated", async () => {
+  const machine = await openMachine();
+  const requests = [requestOf(SID.stage1), requestOf(SID.stage1, { pasid: 2 ** 20 })];
+  expect(() => translateBatch(machine, requests)).toThrow(/transaction 1 of a batch, of substream 1048576/);
+  expect(machine.unit.counters.iommuRequests).toBe(0);
 });
 
 describe("the code of a transaction that faults", () => {
