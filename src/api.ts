@@ -30,6 +30,7 @@ export type { FaultRecord, PendingFault } from "./vtd/faults.js";
 export * from "./vtd/unit.js";
 export type { SmmuCompletion } from "./smmuv3/ats.js";
 export type { PageRequest } from "./smmuv3/page-request-queue.js";
-export { SmmuUnit, type SmmuFault, type SmmuTranslation, type SmmuUnitOptions } from "./smmuv3/unit.js";
+export { RAZ_WI, type SmmuFault, type SmmuTranslation, STALLED, UNRECORDED } from "./smmuv3/outcome.js";
+export { SmmuUnit, type SmmuUnitOptions } from "./smmuv3/unit.js";
 export * from "./unit/request.js";
 export { UnitBatch, type UnitCounters } from "./unit/translation.js";
