@@ -4,6 +4,7 @@ import { type Strategy, strategies } from "../strategies/strategies.js";
 import type { OperationBatch } from "../trace/batch.js";
 import { TraceError } from "../trace/errors.js";
 import { type TraceDomain, TraceReader, type TraceStatistics } from "../trace/reader.js";
+import { RECORDED_BATCH, Recorder, type Recording } from "./recording.js";
 import { Replay, type ReplayFigures } from "./replay.js";
 
 /** What to compare. */
@@ -12,6 +13,8 @@ export interface ReplaysOptions {
   readonly format?: string;
   readonly levels?: number;
   readonly reclaim?: Reclaim;
+  /** Record the way to the figures, too. */
+  readonly recording?: boolean;
 }
 
 /** What to compare, and how. */
@@ -42,6 +45,8 @@ export interface CompareTiming {
 export interface StrategyResult {
   readonly strategy: Strategy;
   readonly figures: ReplayFigures;
+  /** Where it was asked for. */
+  readonly recording?: Recording;
 }
 
 /** The strategies' figures on one stream of operations, whatever it came from. */
@@ -67,10 +72,12 @@ export function splitLines(decoder: TextDecoder, chunk: Uint8Array): number {
 export class Replays {
   readonly #strategies: readonly Strategy[];
   readonly #replays: readonly Replay[];
+  readonly #recorder: Recorder | null;
 
-  private constructor(strategies: readonly Strategy[], replays: readonly Replay[]) {
+  private constructor(strategies: readonly Strategy[], replays: readonly Replay[], recording: boolean) {
     this.#strategies = strategies;
     this.#replays = replays;
+    this.#recorder = recording ? new Recorder(replays) : null;
   }
 
   /** Throws `invalid` for an impossible geometry, `memory-exhausted`. */
@@ -79,7 +86,7 @@ export class Replays {
     for (const strategy of options.strategies) {
       replays.push(new Replay(await instantiateEngine(module), { ...options, strategy }));
     }
-    return new Replays(options.strategies, replays);
+    return new Replays(options.strategies, replays, options.recording ?? false);
   }
 
   get count(): number {
@@ -89,10 +96,16 @@ export class Replays {
   /** Throws `memory-exhausted`. */
   run(batch: OperationBatch): void {
     for (const replay of this.#replays) replay.run(batch);
+    this.#recorder?.ran(batch.count);
   }
 
   finish(): StrategyResult[] {
-    return this.#strategies.map((strategy, index) => ({ strategy, figures: this.#replays[index].finish() }));
+    const recordings = this.#recorder?.finish();
+    return this.#strategies.map((strategy, index) => ({
+      strategy,
+      figures: this.#replays[index].finish(),
+      ...(recordings === undefined ? {} : { recording: recordings[index] }),
+    }));
   }
 }
 
@@ -113,6 +126,7 @@ export async function compareTrace(
     {
       device: options.device,
       strict: options.strict,
+      batchSize: options.recording ? RECORDED_BATCH : undefined,
       from: options.from,
       to: options.to,
       onBatch: (batch) => {

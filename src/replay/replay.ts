@@ -6,6 +6,7 @@ import { defaultLevels, type FormatDescription } from "../engine/formats.js";
 import { PageTable, type Reclaim } from "../engine/page-table.js";
 import { ruleFields, type Strategy } from "../strategies/strategies.js";
 import type { OperationBatch } from "../trace/batch.js";
+import type { MappedSpace } from "./recording.js";
 
 /** Options of a replay; each has the default of a typical machine. */
 export interface ReplayOptions {
@@ -155,6 +156,28 @@ export class Replay {
   iova(slot: number): bigint | null {
     const iova = BigInt.asUintN(64, this.#engine.exports.replayIova(this.#handle, slot));
     return iova === 0xffff_ffff_ffff_ffffn ? null : iova;
+  }
+
+  /** How it is at present, in bytes: the widest IOVA space (and the widest ever), all that is mapped, table pages. */
+  now(): { readonly span: number; readonly spanPeak: number; readonly live: number; readonly tableBytes: number } {
+    const { linear, exports } = this.#engine;
+    const at = exports.replayResult(this.#handle) >>> 0;
+    return {
+      span: Number(exports.replaySpan(this.#handle)),
+      spanPeak: Number(linear.getU64(at + layout.RESULT_SPAN_PEAK)),
+      live: Number(linear.getU64(at + layout.RESULT_LIVE)),
+      tableBytes: exports.arenaPagesLive() * 4096,
+    };
+  }
+
+  /** What is mapped at present, of every domain with a leaf. Throws `memory-exhausted`. */
+  spaces(): MappedSpace[] {
+    const spaces: MappedSpace[] = [];
+    for (let domain = 0; domain < this.#engine.exports.replayDomains(this.#handle); domain++) {
+      const leaves = this.table(domain)?.leafRanges();
+      if (leaves && leaves.count > 0) spaces.push({ domain, leaves });
+    }
+    return spaces;
   }
 
   /** The figures, once everything has been replayed. */
