@@ -1,15 +1,14 @@
 /** What a replay was like on its way, for who draws it: its IOVA space over time, and what was mapped where. */
 import type { LeafRanges } from "../engine/leaf-ranges.js";
-import type { Replay } from "./replay.js";
+import type { Occupied, Replay } from "./replay.js";
 
 /** A stretch of operations. */
 export interface Sample {
   /** Operations up to its end. */
   readonly operations: number;
-  /** Bytes of the widest IOVA space, of all that is mapped, and of table pages: the most that was seen in the stretch. */
+  /** Bytes of the widest IOVA space and of all that is mapped: the most that was seen in the stretch. */
   readonly span: number;
   readonly live: number;
-  readonly tableBytes: number;
 }
 
 export interface MappedSpace {
@@ -37,7 +36,6 @@ function widest(a: Sample, b: Sample): Sample {
     operations: b.operations,
     span: Math.max(a.span, b.span),
     live: Math.max(a.live, b.live),
-    tableBytes: Math.max(a.tableBytes, b.tableBytes),
   };
 }
 
@@ -46,7 +44,7 @@ export class Recorder {
   readonly #tracks: readonly {
     readonly replay: Replay;
     samples: Sample[];
-    spanPeak: number;
+    peak: Occupied;
     spaces: readonly MappedSpace[];
   }[];
   #operations = 0;
@@ -57,7 +55,7 @@ export class Recorder {
   #most = 0;
 
   constructor(replays: readonly Replay[]) {
-    this.#tracks = replays.map((replay) => ({ replay, samples: [], spanPeak: 0, spaces: [] }));
+    this.#tracks = replays.map((replay) => ({ replay, samples: [], peak: { span: 0, live: 0 }, spaces: [] }));
   }
 
   /** To be called when all have run a batch of so many operations. Throws `memory-exhausted`. */
@@ -75,11 +73,11 @@ export class Recorder {
   #sample(): void {
     let live = 0;
     for (const track of this.#tracks) {
-      const now = track.replay.now();
+      const { now, peak } = track.replay.occupied();
       // A peak between two looks belongs to the stretch too.
-      const span = now.spanPeak > track.spanPeak ? now.spanPeak : now.span;
-      track.spanPeak = now.spanPeak;
-      track.samples.push({ operations: this.#operations, span, live: now.live, tableBytes: now.tableBytes });
+      const seen = (what: keyof Occupied): number => (peak[what] > track.peak[what] ? peak : now)[what];
+      track.samples.push({ operations: this.#operations, span: seen("span"), live: seen("live") });
+      track.peak = peak;
       live = Math.max(live, now.live);
     }
     if (live > this.#most) {

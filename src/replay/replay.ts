@@ -63,6 +63,12 @@ export interface ReplayFigures {
   readonly fragmentationPeak: number;
 }
 
+/** Bytes of the widest IOVA space, and of all that is mapped. */
+export interface Occupied {
+  readonly span: number;
+  readonly live: number;
+}
+
 /** Highest address that tables of this format and depth translate without sign extension. */
 function lastInput(format: FormatDescription, levels: number): bigint {
   return (1n << BigInt(format.inputBits(levels) - (format.canonical ? 1 : 0))) - 1n;
@@ -158,15 +164,14 @@ export class Replay {
     return iova === 0xffff_ffff_ffff_ffffn ? null : iova;
   }
 
-  /** How it is at present, in bytes: the widest IOVA space (and the widest ever), all that is mapped, table pages. */
-  now(): { readonly span: number; readonly spanPeak: number; readonly live: number; readonly tableBytes: number } {
+  /** At present, and at most so far. */
+  occupied(): { readonly now: Occupied; readonly peak: Occupied } {
     const { linear, exports } = this.#engine;
     const at = exports.replayResult(this.#handle) >>> 0;
+    const result = (offset: number): number => Number(linear.getU64(at + offset));
     return {
-      span: Number(exports.replaySpan(this.#handle)),
-      spanPeak: Number(linear.getU64(at + layout.RESULT_SPAN_PEAK)),
-      live: Number(linear.getU64(at + layout.RESULT_LIVE)),
-      tableBytes: exports.arenaPagesLive() * 4096,
+      now: { span: Number(exports.replaySpan(this.#handle)), live: result(layout.RESULT_LIVE) },
+      peak: { span: result(layout.RESULT_SPAN_PEAK), live: result(layout.RESULT_LIVE_PEAK) },
     };
   }
 

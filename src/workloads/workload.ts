@@ -55,8 +55,9 @@ export function workloadOptions(workload: Workload, options: WorkloadOptions): R
 }
 
 /**
- * Delivers a workload's operations in batches, of `batchSize` where it is given: the same for the same options, and those of fewer operations begin those
- * of more. Throws `invalid`, and `memory-exhausted` when its buffers do not fit into the memory.
+ * Delivers a workload's operations in batches, of `batchSize` where it is given: the same for the same options, and those
+ * of fewer operations begin those of more. Throws `invalid`, and `memory-exhausted` when its buffers do not fit into the
+ * memory.
  */
 export function runWorkload(
   workload: Workload,
