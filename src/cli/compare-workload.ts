@@ -3,10 +3,17 @@ import { SingleBar } from "cli-progress";
 import { defaultLevels, type FormatDescription, findFormat } from "../engine/formats.js";
 import { loadModule } from "../engine/load.js";
 import { compareWorkload, workloadStrategies } from "../replay/compare-workload.js";
-import { comparisonCsv, type WorkloadInputs, workloadJson, workloadText } from "../report/comparison.js";
+import {
+  comparisonCsv,
+  type WorkloadInputs,
+  workloadJson,
+  workloadSubject,
+  workloadText,
+} from "../report/comparison.js";
 import { findStrategy } from "../strategies/strategies.js";
 import { workloadOptions } from "../workloads/workload.js";
 import { findWorkload } from "../workloads/workloads.js";
+import { writeHtmlReport } from "./html-report.js";
 import { version } from "./version.js";
 
 export interface WorkloadFlags {
@@ -19,6 +26,7 @@ export interface WorkloadFlags {
   readonly reclaim: "covered" | "empty";
   readonly json?: boolean;
   readonly csv?: boolean;
+  readonly html?: string;
 }
 
 export async function compareOnWorkload(
@@ -54,10 +62,20 @@ export async function compareOnWorkload(
     format: format.name,
     levels: inputs.levels,
     reclaim: flags.reclaim,
+    recording: flags.html !== undefined,
     onProgress: (done) => progress?.update(done),
   }).finally(() => progress?.stop());
 
   if (flags.json) process.stdout.write(workloadJson(version, inputs, comparison));
   else if (flags.csv) process.stdout.write(comparisonCsv(comparison.results));
   else process.stdout.write(`${workloadText(inputs, comparison)}\n`);
+
+  if (flags.html !== undefined) {
+    const { domains, results } = comparison;
+    await writeHtmlReport(
+      flags.html,
+      { subject: workloadSubject(inputs, comparison), warnings: [], domains, results },
+      { inputs, document: workloadJson(version, inputs, comparison) },
+    );
+  }
 }

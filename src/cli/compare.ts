@@ -8,6 +8,7 @@ import {
   type ComparisonInputs,
   comparisonCsv,
   comparisonJson,
+  comparisonSubject,
   comparisonText,
   warnings,
 } from "../report/comparison.js";
@@ -17,6 +18,7 @@ import { memoryStates } from "../workloads/ageing.js";
 import { workloads } from "../workloads/workloads.js";
 import { wholeNumber } from "./arguments.js";
 import { compareOnWorkload, type WorkloadFlags } from "./compare-workload.js";
+import { writeHtmlReport } from "./html-report.js";
 import { version } from "./version.js";
 
 /** V8 runs new code slowly until it has seen enough of it to optimise it; short traces end before that. */
@@ -84,6 +86,7 @@ export function addCompare(program: Command, formats: readonly FormatDescription
     .option("--strict", "stop at the first malformed line")
     .addOption(new Option("--json", "print one JSON document").conflicts("csv"))
     .option("--csv", "print CSV, one row a strategy")
+    .option("--html <file>", "write a report with charts and maps of the IOVA space, one self-contained file")
     .option("--timing", "print on stderr how long splitting, reading and replaying take, once warmed up")
     .addHelpText(
       "after",
@@ -103,7 +106,7 @@ export function addCompare(program: Command, formats: readonly FormatDescription
         "",
         "Examples:",
         "  iommu-lab compare trace.gz --strategy as-recorded,pa-congruent --device 01:00.0",
-        "  iommu-lab compare --workload rdma-mr --seed 7 --memory fragmented",
+        "  iommu-lab compare --workload rdma-mr --seed 7 --memory fragmented --html report.html",
       ].join("\n"),
     )
     .action((trace: string | undefined, flags: CompareFlags, command: Command) => {
@@ -139,6 +142,7 @@ async function compare(trace: string, flags: CompareFlags, formats: readonly For
       format: format.name,
       levels,
       reclaim: flags.reclaim,
+      recording: flags.html !== undefined,
       timing: flags.timing ?? false,
       strict: flags.strict ?? false,
       ...(flags.device === undefined ? {} : { device: flags.device }),
@@ -164,6 +168,18 @@ async function compare(trace: string, flags: CompareFlags, formats: readonly For
   else if (flags.csv) process.stdout.write(comparisonCsv(comparison.results));
   else process.stdout.write(`${comparisonText(inputs, comparison)}\n`);
 
+  if (flags.html !== undefined) {
+    await writeHtmlReport(
+      flags.html,
+      {
+        subject: comparisonSubject(inputs, comparison),
+        warnings: [...warnings(comparison), ...(comparison.incomplete === null ? [] : [comparison.incomplete])],
+        domains: comparison.domains,
+        results: comparison.results,
+      },
+      { inputs, document: comparisonJson(version, inputs, comparison) },
+    );
+  }
   for (const line of warnings(comparison)) process.stderr.write(`iommu-lab: ${line}\n`);
   if (comparison.timing) {
     const { split, read, replay } = comparison.timing;

@@ -57,7 +57,7 @@ describe.each(["size-aligned", "pa-congruent", "identity", "linux"])("a recordin
         const plain = await newReplay({ strategy });
         let moment = 0;
         let most = 0;
-        let expected: unknown[] = [];
+        let expected: unknown[] = [0, []];
         const spans: number[] = [];
         for (const batch of batchesOf(operations)) {
           replay.run(encode(batch));
