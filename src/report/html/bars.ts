@@ -1,7 +1,7 @@
 /** Charts of one bar a strategy: leaves by size, tidiness of the IOMMU, table memory. */
 import type { EChartsOption } from "echarts/types/dist/echarts";
-import { bytes, significant, sizeName } from "../units.js";
-import { CHART_WIDTH, drawChart, type Figure, INK, leafColour, LINE, MUTED, TEXT_STYLE } from "./chart.js";
+import { bytes, grouped, significant, sizeName } from "../units.js";
+import { CHART_WIDTH, drawChart, type Figure, INK, leafColour, LINE, TEXT_STYLE } from "./chart.js";
 import type { Html } from "./html.js";
 import type { ReportedStrategy } from "./strategies.js";
 
@@ -11,24 +11,20 @@ const BAR_HEIGHT = 14;
 const CHARACTER_WIDTH = 7;
 const WIDEST_NAME = 170;
 
+const sum = (values: readonly number[]): number => values.reduce((total, value) => total + value, 0);
+
 interface Stack {
   readonly name: string;
   readonly colour: string;
   readonly values: readonly number[];
 }
 
-interface Mark {
-  readonly value: number;
-  readonly name: string;
-}
-
-/** Horizontal bars, from the top down, with `labels` behind them; `mark` is a line across all of them. */
-function drawBars(names: readonly string[], stacks: readonly Stack[], labels: readonly string[], mark?: Mark): Html {
+/** Horizontal bars, from the top down, with `labels` behind them; `mark` is a line across, of bars up to 1. */
+function drawBars(names: readonly string[], stacks: readonly Stack[], labels: readonly string[], mark?: number): Html {
   const width = (texts: readonly string[]): number =>
     Math.max(...texts.map((text) => text.length)) * CHARACTER_WIDTH + 12;
   const left = Math.min(WIDEST_NAME, width(names));
   const right = width(labels);
-  const top = mark ? 22 : 4;
   const bars: EChartsOption["series"] = stacks.map(({ name, colour, values }) => ({
     type: "bar",
     name,
@@ -50,25 +46,23 @@ function drawBars(names: readonly string[], stacks: readonly Stack[], labels: re
       position: "right",
       formatter: ({ dataIndex }: { dataIndex: number }) => labels[dataIndex],
     },
-    ...(mark && {
+    ...(mark !== undefined && {
       markLine: {
         symbol: "none",
         silent: true,
         lineStyle: { color: INK, type: "dashed", width: 1 },
-        label: { ...TEXT_STYLE, color: MUTED, formatter: mark.name, position: "end" },
-        data: [{ xAxis: mark.value }],
+        label: { show: false },
+        data: [{ xAxis: mark }],
       },
     }),
   };
-  return drawChart(top + names.length * ROW_HEIGHT + 4, {
-    grid: { left, right, top, bottom: 4, outerBoundsMode: "none" },
+  return drawChart(names.length * ROW_HEIGHT + 8, {
+    grid: { left, right, top: 4, bottom: 4, outerBoundsMode: "none" },
     xAxis: {
       type: "value",
       show: false,
       min: 0,
-      ...(mark
-        ? { max: 1 }
-        : { max: Math.max(...names.map((_, i) => stacks.reduce((sum, s) => sum + s.values[i], 0)), 1) }),
+      max: mark === undefined ? Math.max(...names.map((_, row) => sum(stacks.map(({ values }) => values[row]))), 1) : 1,
     },
     yAxis: {
       type: "category",
@@ -84,15 +78,19 @@ function drawBars(names: readonly string[], stacks: readonly Stack[], labels: re
 
 const namesOf = (results: readonly ReportedStrategy[]): string[] => results.map(({ strategy }) => strategy.name);
 
-/** Largest size first, as the figures have them; those that nobody used are left out. */
-export function leavesFigure(results: readonly ReportedStrategy[]): Figure {
-  const sizes = results[0].figures.leaves
-    .map(({ size }, index) => ({ size, index, order: results[0].figures.leaves.length - 1 - index }))
-    .filter(({ index, order }) => order === 0 || results.some(({ figures }) => figures.leaves[index].peak > 0))
+/** Leaf sizes that anybody used, and the granule, smallest first. */
+function sizesOf(results: readonly ReportedStrategy[]) {
+  const { leaves } = results[0].figures;
+  return leaves
+    .map(({ size }, index) => ({ size, index, colour: leafColour(leaves.length - 1 - index) }))
+    .filter(({ index }) => index === leaves.length - 1 || results.some(({ figures }) => figures.leaves[index].peak > 0))
     .reverse();
-  const stacks = sizes.map(({ size, index, order }) => ({
+}
+
+export function leavesFigure(results: readonly ReportedStrategy[]): Figure {
+  const stacks = sizesOf(results).map(({ size, index, colour }) => ({
     name: sizeName(size),
-    colour: leafColour(order),
+    colour,
     values: results.map(({ figures }) => figures.leaves[index].mean),
   }));
   return {
@@ -103,12 +101,50 @@ export function leavesFigure(results: readonly ReportedStrategy[]): Figure {
       stacks,
       results.map(({ figures }) => significant(figures.leavesMean)),
     ),
-    legend: stacks.map(({ name, colour }) => ({ name, colour })),
+    legend: stacks,
     data: {
       name: "leaves-by-size",
       columns: ["strategy", "leafSize", "mean", "peak", "atEnd"],
       rows: results.flatMap(({ strategy, figures }) =>
         figures.leaves.map(({ size, mean, peak, atEnd }) => [strategy.name, size, mean, peak, atEnd]),
+      ),
+    },
+  };
+}
+
+/** Null when no strategy was recorded. */
+export function mappedMemoryFigure(results: readonly ReportedStrategy[]): Figure | null {
+  const moment = results[0].recording?.moment;
+  if (moment === undefined) return null;
+  const bySize = results.map(({ recording }) => {
+    const mapped = new Map<number, number>();
+    for (const { length, size } of recording?.spaces.flatMap(({ leaves }) => [...leaves]) ?? []) {
+      mapped.set(Number(size), (mapped.get(Number(size)) ?? 0) + Number(length));
+    }
+    return mapped;
+  });
+  const stacks = sizesOf(results).map(({ size, colour }) => ({
+    name: sizeName(size),
+    size,
+    colour,
+    values: bySize.map((mapped) => mapped.get(size) ?? 0),
+  }));
+  return {
+    title: "Mapped memory by leaf size",
+    caption:
+      `Bytes that leaves of each size map, all domains together, after ${grouped(moment)} operations, when most memory ` +
+      "was mapped. (Identity maps a page that mappings share once.)",
+    drawing: drawBars(
+      namesOf(results),
+      stacks,
+      bySize.map((mapped) => bytes(sum([...mapped.values()]))),
+    ),
+    legend: stacks,
+    data: {
+      name: "mapped-memory",
+      columns: ["strategy", "leafSize", "mappedBytes"],
+      rows: results.flatMap(({ strategy }, row) =>
+        stacks.map(({ size, values }) => [strategy.name, size, values[row]]),
       ),
     },
   };
@@ -121,13 +157,13 @@ export function tidinessFigure(results: readonly ReportedStrategy[]): Figure {
   return {
     title: "Tidiness of the IOMMU",
     caption:
-      "Fewest leaves that the mappings' lengths could take, divided by the leaves used: 1 is tidy. The dashed line is what " +
-      "their physical layout permits for any IOVA.",
+      "Fewest leaves that the mappings' lengths could take, divided by the leaves used: 1 is tidy. The dashed line, " +
+      `${attainable.toFixed(3)}, is what their physical layout permits for any IOVA.`,
     drawing: drawBars(
       namesOf(results),
       [{ name: "tidiness", colour: "var(--series-1)", values }],
       values.map((value) => value.toFixed(3)),
-      { value: attainable, name: `attainable ${attainable.toFixed(3)}` },
+      attainable,
     ),
     data: {
       name: "tidiness",

@@ -37,17 +37,18 @@ export const leafColour = (index: number): string => `var(--leaf-${Math.min(inde
 export const SERIES_COLOURS = 6;
 export const seriesColour = (index: number): string => `var(--series-${(index % SERIES_COLOURS) + 1})`;
 
-/** An SVG of this option, CHART_WIDTH wide; the same bytes for the same option. */
+/** An SVG of this option, CHART_WIDTH wide; the same bytes for the same option. Nothing of it is clipped. */
 export function drawChart(height: number, option: EChartsOption): Html {
   const chart = echarts.init(null, null, { renderer: "svg", ssr: true, width: CHART_WIDTH, height });
   try {
     chart.setOption({ animation: false, textStyle: TEXT_STYLE, ...option });
     const svg = chart.renderToSVGString({ useViewBox: true });
-    // Marks of the library for scripts that a file without any does not need; their numbers differ from run to run.
+    // What the library marks for scripts that this file has not, and clip paths that cut nothing off; both are numbered
+    // through all charts that it ever drew.
     return new Html(
       svg
-        .replace(/<style\s*>.*?<\/style>\s*/s, "")
-        .replace(/ (?:class="zr[^"]*"|ecmeta_\w+="[^"]*"|pointer-events="[^"]*")/g, "")
+        .replace(/<(style|defs)\s*>.*?<\/\1>\s*/gs, "")
+        .replace(/ (?:class="zr[^"]*"|clip-path="[^"]*"|ecmeta_\w+="[^"]*"|pointer-events="[^"]*")/g, "")
         .replace(/<svg /, '<svg aria-hidden="true" '),
     );
   } finally {

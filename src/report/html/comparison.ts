@@ -1,5 +1,5 @@
 /** A comparison of strategies as one HTML file. */
-import { leavesFigure, tableMemoryFigure, tidinessFigure } from "./bars.js";
+import { leavesFigure, mappedMemoryFigure, tableMemoryFigure, tidinessFigure } from "./bars.js";
 import { type Figure, figure, legend } from "./chart.js";
 import { documentLink } from "./data.js";
 import { type Html, html } from "./html.js";
@@ -45,6 +45,7 @@ ${all.map(figure)}
 export function comparisonSections({ results, best, warnings, domains }: ReportedComparison): Html[] {
   const importers = results[0].importers ?? [];
   const span = spanFigure(results);
+  const mapped = mappedMemoryFigure(results);
   const maps = spaceMaps(results, domains);
   return [
     ...(warnings.length === 0
@@ -55,6 +56,7 @@ export function comparisonSections({ results, best, warnings, domains }: Reporte
       "Charts",
       figures([
         leavesFigure(results),
+        ...(mapped ? [mapped] : []),
         ...(importers.length === 0
           ? [tidinessFigure(results)]
           : importers.map((_, index) => importerTidinessFigure(results, index))),

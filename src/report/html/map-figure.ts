@@ -41,7 +41,8 @@ function drawMap({ lines }: SpaceMap, colours: ReadonlyMap<number, string>): Fig
     style: {
       text: content,
       fill: MUTED,
-      fontSize: 11,
+      // The addresses of five levels are longer.
+      fontSize: content.length > 15 && align === "right" ? 9.5 : 11,
       fontFamily: "ui-monospace, monospace",
       align,
       verticalAlign: "middle" as const,

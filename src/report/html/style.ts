@@ -32,7 +32,7 @@ pre { overflow-x: auto; padding: .75rem; background: var(--field); }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .875rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .3rem .6rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
-thead th { vertical-align: bottom; }
+thead th { vertical-align: bottom; white-space: normal; }
 th:first-child, td.words { text-align: left; }
 .strategies th:first-child { position: sticky; left: 0; background: var(--paper); }
 .best th, .best td { background: var(--field) !important; }
