@@ -33,7 +33,7 @@ describe("iommu-lab compare --html", () => {
     expect(status).toBe(2);
     expect(stdout).toMatch(/^gpu-share, seed 1/);
     expect(stderr).toMatch(/^iommu-lab: write the report .*a\.html: invalid: ENOENT.*\n$/);
-  });
+  }, 30_000);
 });
 
 describe("the command that makes a report again", () => {
@@ -41,7 +41,7 @@ describe("the command that makes a report again", () => {
     [["compare", "t.gz", "--html", "x.html", "--levels", "5"], "iommu-lab compare t.gz --levels 5 --html report.html"],
     [["compare", "--html=x.html", "--json", "t.gz"], "iommu-lab compare t.gz --html report.html"],
     [["compare", "t.gz", "--html", "--csv"], "iommu-lab compare t.gz --html report.html"],
-    [["compare", "my trace's.gz", "--timing"], "iommu-lab compare 'my trace'\\''s.gz --html report.html"],
+    [["compare", "my trace's.gz", "--timing"], "iommu-lab compare 'my trace'\\''s.gz' --html report.html"],
     [
       ["compare", "--strategy", "a,linux:max-align-shift=3"],
       "iommu-lab compare --strategy a,linux:max-align-shift=3 --html report.html",

@@ -102,6 +102,7 @@ describe("the map of an IOVA space", () => {
           expect(line.pages).toBe((after?.first ?? 0) - (before?.end ?? 0));
         });
       }),
+      { numRuns: 40 },
     );
   });
 

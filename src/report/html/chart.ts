@@ -5,22 +5,12 @@
 import { BarChart, CustomChart, LineChart, ScatterChart } from "echarts/charts.js";
 import { GridComponent, MarkLineComponent } from "echarts/components.js";
 import * as echarts from "echarts/core.js";
-import { LabelLayout } from "echarts/features.js";
 import { SVGRenderer } from "echarts/renderers.js";
 import type { EChartsOption } from "echarts/types/dist/echarts";
 import { type ChartData, downloads } from "./data.js";
 import { Html, html } from "./html.js";
 
-echarts.use([
-  BarChart,
-  CustomChart,
-  LineChart,
-  ScatterChart,
-  GridComponent,
-  MarkLineComponent,
-  LabelLayout,
-  SVGRenderer,
-]);
+echarts.use([BarChart, CustomChart, LineChart, ScatterChart, GridComponent, MarkLineComponent, SVGRenderer]);
 
 /** Width of every chart in pixels: that of a phone; wider pages set several side by side. */
 export const CHART_WIDTH = 360;
@@ -56,23 +46,21 @@ export function drawChart(height: number, option: EChartsOption): Html {
   }
 }
 
-export interface LegendEntry {
-  readonly name: string;
-  readonly colour: string;
-  /** A line of these dashes (SVG stroke-dasharray, empty: solid) instead of a field. */
-  readonly dashes?: string;
+/** A field of a colour; a line of a colour and of these dashes (SVG stroke-dasharray, empty: solid); or a number. */
+export type LegendEntry =
+  | { readonly name: string; readonly colour: string; readonly dashes?: string }
+  | { readonly name: string; readonly number: number };
+
+function sign(entry: LegendEntry): Html {
+  if ("number" in entry) return html`<b>${entry.number}</b>`;
+  const { colour, dashes } = entry;
+  return dashes === undefined
+    ? html`<svg width="12" height="12" aria-hidden="true"><rect width="12" height="12" fill="${colour}"/></svg>`
+    : html`<svg width="24" height="12" aria-hidden="true"><path d="M0 6H24" stroke="${colour}" stroke-width="2" stroke-dasharray="${dashes}"/></svg>`;
 }
 
 export function legend(entries: readonly LegendEntry[]): Html {
-  const items = entries.map(({ name, colour, dashes }) => {
-    const sign =
-      dashes === undefined
-        ? html`<rect width="12" height="12" fill="${colour}"/>`
-        : html`<path d="M0 6H24" stroke="${colour}" stroke-width="2" stroke-dasharray="${dashes}"/>`;
-    const width = dashes === undefined ? 12 : 24;
-    return html`<li><svg width="${width}" height="12" aria-hidden="true">${sign}</svg> ${name}</li>`;
-  });
-  return html`<ul class="legend">${items}</ul>`;
+  return html`<ul class="legend">${entries.map((entry) => html`<li>${sign(entry)} ${entry.name}</li>`)}</ul>`;
 }
 
 export interface Figure {
