@@ -33,6 +33,16 @@ export const PIECE_PHYSICAL = 0;
 /** u64: length in bytes. */
 export const PIECE_LENGTH = 8;
 
+// ---- Leaves of a table by address: assembly/table/leaves.ts. ----
+/** Adjacent leaves of one size. */
+export const LEAF_RANGE_BYTES = 24;
+/** u64: where the first begins. */
+export const LEAF_RANGE_IOVA = 0;
+/** u64: bytes of all of them. */
+export const LEAF_RANGE_LENGTH = 8;
+/** u32: level of the table that they are entries of, 1 is the last. */
+export const LEAF_RANGE_LEVEL = 16;
+
 // ---- Status of a software operation on a table, on physical memory or on an IOVA space. ----
 export const STATUS_OK = 0;
 /** An address or a length is not a multiple of the granule, or a length is zero. */

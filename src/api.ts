@@ -13,6 +13,7 @@ export {
   type IovaSpaceOptions,
   type IovaSpaceReport,
 } from "./engine/iova-space.js";
+export type { LeafRange, LeafRanges } from "./engine/leaf-ranges.js";
 export {
   dmaLimitPfn,
   type LinuxDmaDevice,

@@ -179,6 +179,13 @@ export function replayResult(replay: usize): usize {
   return replay + RESULT;
 }
 
+/** One more than any domain of which something was mapped. */
+export function replayDomains(replay: usize): u32 {
+  let domains = load<u32>(replay, DOMAIN_CAPACITY);
+  while (domains && !replayTable(replay, domains - 1)) domains--;
+  return domains;
+}
+
 /** Table handle of a domain, 0 when nothing was ever mapped in it. */
 export function replayTable(replay: usize, domain: u32): usize {
   if (domain >= load<u32>(replay, DOMAIN_CAPACITY)) return 0;
@@ -469,6 +476,16 @@ function spanOf(domain: usize, least: u64): u64 {
   const space = <usize>load<u32>(domain, DOMAIN_SPACE);
   if (!space) return occupancySpan(<usize>load<u32>(domain, DOMAIN_OCCUPANCY), least >> 12) << 12;
   return load<u64>(space, SPACE_LIVE) ? (load<u64>(space, SPACE_HIGHEST) - load<u64>(space, SPACE_LOWEST)) << 12 : 0;
+}
+
+/** Span in bytes of the widest domain as it is now. */
+export function replaySpan(replay: usize): u64 {
+  let widest: u64 = 0;
+  for (let i: u32 = 0; i < load<u32>(replay, DOMAIN_CAPACITY); i++) {
+    const domain = <usize>load<u32>(replay, DOMAINS) + <usize>i * DOMAIN_BYTES;
+    if (load<u32>(domain, DOMAIN_TABLE)) widest = max<u64>(widest, spanOf(domain, widest));
+  }
+  return widest;
 }
 
 /** Leaves of one level changed by an operation: brings the totals over all domains up to date. */

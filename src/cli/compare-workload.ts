@@ -4,11 +4,18 @@ import { defaultLevels, type FormatDescription, findFormat } from "../engine/for
 import { loadModule } from "../engine/load.js";
 import { compareWorkload, workloadStrategies } from "../replay/compare-workload.js";
 import { comparable } from "../replay/replays.js";
-import { comparisonCsv, type WorkloadInputs, workloadJson, workloadText } from "../report/comparison.js";
+import {
+  comparisonCsv,
+  type WorkloadInputs,
+  workloadJson,
+  workloadSubject,
+  workloadText,
+} from "../report/comparison.js";
 import { findStrategy } from "../strategies/strategies.js";
 import { workloadOptions } from "../workloads/workload.js";
 import { findWorkload } from "../workloads/workloads.js";
 import { type ImporterFlags, importerInputs, importersOf, ofImporters } from "./compare-importers.js";
+import { writeHtmlReport } from "./html-report.js";
 import { version } from "./version.js";
 
 export interface WorkloadFlags extends ImporterFlags {
@@ -21,6 +28,7 @@ export interface WorkloadFlags extends ImporterFlags {
   readonly reclaim: "covered" | "empty";
   readonly json?: boolean;
   readonly csv?: boolean;
+  readonly html?: string;
 }
 
 export async function compareOnWorkload(
@@ -58,10 +66,20 @@ export async function compareOnWorkload(
     levels: inputs.levels,
     reclaim: flags.reclaim,
     ...ofImporters(flags),
+    recording: flags.html !== undefined,
     onProgress: (done) => progress?.update(done),
   }).finally(() => progress?.stop());
 
   if (flags.json) process.stdout.write(workloadJson(version, inputs, comparison));
   else if (flags.csv) process.stdout.write(comparisonCsv(comparison.results));
   else process.stdout.write(`${workloadText(inputs, comparison)}\n`);
+
+  if (flags.html !== undefined) {
+    const { domains, results } = comparison;
+    await writeHtmlReport(
+      flags.html,
+      { subject: workloadSubject(inputs, comparison), warnings: [], domains, results },
+      { inputs, document: workloadJson(version, inputs, comparison) },
+    );
+  }
 }

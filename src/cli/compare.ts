@@ -9,6 +9,7 @@ import {
   type ComparisonInputs,
   comparisonCsv,
   comparisonJson,
+  comparisonSubject,
   comparisonText,
   warnings,
 } from "../report/comparison.js";
@@ -20,6 +21,7 @@ import { workloads } from "../workloads/workloads.js";
 import { wholeNumber } from "./arguments.js";
 import { addImporterOptions, importerInputs, importersOf, ofImporters } from "./compare-importers.js";
 import { compareOnWorkload, type WorkloadFlags } from "./compare-workload.js";
+import { writeHtmlReport } from "./html-report.js";
 import { version } from "./version.js";
 
 /** V8 runs new code slowly until it has seen enough of it to optimise it; short traces end before that. */
@@ -88,6 +90,7 @@ export function addCompare(program: Command, formats: readonly FormatDescription
   addImporterOptions(command)
     .addOption(new Option("--json", "print one JSON document").conflicts("csv"))
     .option("--csv", "print CSV, one row a strategy")
+    .option("--html <file>", "write a report with charts and maps of the IOVA space, one self-contained file")
     .option("--timing", "print on stderr how long splitting, reading and replaying take, once warmed up")
     .addHelpText(
       "after",
@@ -110,8 +113,8 @@ export function addCompare(program: Command, formats: readonly FormatDescription
         "",
         "Examples:",
         "  iommu-lab compare trace.gz --strategy as-recorded,pa-congruent --device 01:00.0",
-        "  iommu-lab compare --workload rdma-mr --seed 7 --memory fragmented",
         "  iommu-lab compare trace.gz --importer mlx5 --importer xe --va random",
+        "  iommu-lab compare --workload rdma-mr --seed 7 --memory fragmented --html report.html",
       ].join("\n"),
     )
     .action((trace: string | undefined, flags: CompareFlags, command: Command) => {
@@ -149,6 +152,7 @@ async function compare(trace: string, flags: CompareFlags, formats: readonly For
       levels,
       reclaim: flags.reclaim,
       ...ofImporters(flags),
+      recording: flags.html !== undefined,
       timing: flags.timing ?? false,
       strict: flags.strict ?? false,
       ...(flags.device === undefined ? {} : { device: flags.device }),
@@ -174,6 +178,18 @@ async function compare(trace: string, flags: CompareFlags, formats: readonly For
   else if (flags.csv) process.stdout.write(comparisonCsv(comparison.results));
   else process.stdout.write(`${comparisonText(inputs, comparison)}\n`);
 
+  if (flags.html !== undefined) {
+    await writeHtmlReport(
+      flags.html,
+      {
+        subject: comparisonSubject(inputs, comparison),
+        warnings: [...warnings(comparison), ...(comparison.incomplete === null ? [] : [comparison.incomplete])],
+        domains: comparison.domains,
+        results: comparison.results,
+      },
+      { inputs, document: comparisonJson(version, inputs, comparison) },
+    );
+  }
   for (const line of warnings(comparison)) process.stderr.write(`iommu-lab: ${line}\n`);
   if (comparison.timing) {
     const { split, read, replay } = comparison.timing;

@@ -34,6 +34,7 @@ export interface WasmExports {
   ): number;
   tableCreateStatus(): number;
   tableRelease(table: number): void;
+  tableLeaves(table: number, ranges: number, capacity: number): number;
   mapOne(table: number, request: number, permissions: number): number;
   mapBatch(table: number, batch: number): number;
   unmapOne(table: number, request: number, flags: number): number;
@@ -82,6 +83,7 @@ export interface WasmExports {
 
   // Replay (assembly/replay/replay.ts)
   replayCreate(setup: number): number;
+  replayDomains(replay: number): number;
   replayIova(replay: number, slot: number): bigint;
   replayResult(replay: number): number;
   replayRun(
@@ -92,6 +94,7 @@ export interface WasmExports {
     placements: number,
     iovas: number,
   ): number;
+  replaySpan(replay: number): bigint;
   replaySummarize(replay: number): void;
   replayTable(replay: number, domain: number): number;
 

@@ -4,6 +4,7 @@ import { Batch } from "./batch.js";
 import { type ErrorCode, codeOf, statusError } from "./errors.js";
 import type { FormatDescription } from "./formats.js";
 import type { WasmExports } from "./instance.js";
+import { LeafRanges } from "./leaf-ranges.js";
 import { fits64, type LinearMemory } from "./linear-memory.js";
 
 /** What a mapping allows. `privileged`: for privileged requesters only. `noExecute` where the format can say so. */
@@ -388,6 +389,11 @@ export class PageTable {
   /** Unmaps a batch; returns how many requests failed (`batch.code(i)`), each of which changed nothing. */
   unmapBatch(batch: ChangeBatch, count: number, reclaim: Reclaim = "covered"): number {
     return this.exports.unmapBatch(this.handle, batch.prepare(count, reclaim === "empty" ? layout.RECLAIM_EMPTY : 0));
+  }
+
+  /** What is mapped, by address. Throws `memory-exhausted`. */
+  leafRanges(): LeafRanges {
+    return LeafRanges.read(this.exports, this.linear, this.handle, this.format);
   }
 
   get counters(): TableCounters {

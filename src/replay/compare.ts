@@ -2,6 +2,7 @@ import { instantiateEngine } from "../engine/engine.js";
 import { strategies } from "../strategies/strategies.js";
 import { TraceError } from "../trace/errors.js";
 import { type TraceDomain, TraceReader, type TraceStatistics } from "../trace/reader.js";
+import { RECORDED_BATCH } from "./recording.js";
 import { comparable, Replays, type ReplaysOptions, type StrategyResult } from "./replays.js";
 
 /** What to compare, and how. */
@@ -66,6 +67,7 @@ export async function compareTrace(
     {
       device: options.device,
       strict: options.strict,
+      batchSize: options.recording ? RECORDED_BATCH : undefined,
       from: options.from,
       to: options.to,
       onBatch: (batch) => {

@@ -8,6 +8,7 @@ import { PageTable, type Reclaim } from "../engine/page-table.js";
 import { ruleFields, type Strategy } from "../strategies/strategies.js";
 import type { OperationBatch } from "../trace/batch.js";
 import { pagesAt } from "./mappings.js";
+import type { MappedSpace } from "./recording.js";
 
 /** Options of a replay; each has the default of a typical machine. */
 export interface ReplayOptions {
@@ -74,6 +75,12 @@ export interface ReplayFigures {
   /** Mean and peak over samples, one at every sixteenth operation on a space. */
   readonly fragmentationMean: number;
   readonly fragmentationPeak: number;
+}
+
+/** Bytes of the widest IOVA space, and of all that is mapped. */
+export interface Occupied {
+  readonly span: number;
+  readonly live: number;
 }
 
 /** Highest address that tables of this format and depth translate without sign extension. */
@@ -194,6 +201,27 @@ export class Replay {
   iova(slot: number): bigint | null {
     const iova = BigInt.asUintN(64, this.#engine.exports.replayIova(this.#handle, slot));
     return iova === 0xffff_ffff_ffff_ffffn ? null : iova;
+  }
+
+  /** At present, and at most so far. */
+  occupied(): { readonly now: Occupied; readonly peak: Occupied } {
+    const { linear, exports } = this.#engine;
+    const at = exports.replayResult(this.#handle) >>> 0;
+    const result = (offset: number): number => Number(linear.getU64(at + offset));
+    return {
+      now: { span: Number(exports.replaySpan(this.#handle)), live: result(layout.RESULT_LIVE) },
+      peak: { span: result(layout.RESULT_SPAN_PEAK), live: result(layout.RESULT_LIVE_PEAK) },
+    };
+  }
+
+  /** What is mapped at present, of every domain with a leaf. Throws `memory-exhausted`. */
+  spaces(): MappedSpace[] {
+    const spaces: MappedSpace[] = [];
+    for (let domain = 0; domain < this.#engine.exports.replayDomains(this.#handle); domain++) {
+      const leaves = this.table(domain)?.leafRanges();
+      if (leaves && leaves.count > 0) spaces.push({ domain, leaves });
+    }
+    return spaces;
   }
 
   /** The figures, once everything has been replayed. */

@@ -10,6 +10,7 @@ import { asksImporter, type Strategy } from "../strategies/strategies.js";
 import type { OperationBatch } from "../trace/batch.js";
 import { dmaLimit, ImporterAccount, type ImporterFigures } from "./importer-figures.js";
 import { BatchMappings } from "./mappings.js";
+import { Recorder, type Recording } from "./recording.js";
 import { Replay, type ReplayFigures } from "./replay.js";
 import { type VirtualAddressOptions, VirtualAddresses } from "./virtual-addresses.js";
 
@@ -24,6 +25,8 @@ export interface ReplaysOptions {
   /** Of `joint`. */
   readonly weights?: Weights;
   readonly virtualAddresses?: VirtualAddressOptions;
+  /** Record the way to the figures, too. */
+  readonly recording?: boolean;
 }
 
 export interface StrategyResult {
@@ -33,6 +36,8 @@ export interface StrategyResult {
   readonly importers: readonly ImporterFigures[];
   /** Of `joint`: what each candidate would have cost. */
   readonly trade: Trade | null;
+  /** Where it was asked for. */
+  readonly recording?: Recording;
 }
 
 interface Run {
@@ -47,10 +52,12 @@ export class Replays {
   readonly #looksAtMappings: boolean;
   readonly #virtualAddresses: VirtualAddresses;
   readonly #column = new PlacementColumn();
+  readonly #recorder: Recorder | null;
   #iovaPages = new Float64Array(0);
 
-  private constructor(runs: readonly Run[], virtualAddresses: VirtualAddresses) {
+  private constructor(runs: readonly Run[], virtualAddresses: VirtualAddresses, recording: boolean) {
     this.#runs = runs;
+    this.#recorder = recording ? new Recorder(runs.map(({ replay }) => replay)) : null;
     this.#looksAtMappings = runs.some(({ placer, accounts }) => placer !== null || accounts.length > 0);
     this.#virtualAddresses = virtualAddresses;
   }
@@ -76,7 +83,7 @@ export class Replays {
       const accounts = importers.map((each, index) => new ImporterAccount(each, counters[index], isIdentity));
       runs.push({ strategy, replay, placer, accounts });
     }
-    return new Replays(runs, new VirtualAddresses(options.virtualAddresses));
+    return new Replays(runs, new VirtualAddresses(options.virtualAddresses), options.recording ?? false);
   }
 
   get count(): number {
@@ -85,10 +92,12 @@ export class Replays {
 
   /** Throws `memory-exhausted`. */
   run(batch: OperationBatch): void {
-    if (!this.#looksAtMappings) {
-      for (const { replay } of this.#runs) replay.run(batch);
-      return;
-    }
+    if (this.#looksAtMappings) this.#runPlaced(batch);
+    else for (const { replay } of this.#runs) replay.run(batch);
+    this.#recorder?.ran(batch.count);
+  }
+
+  #runPlaced(batch: OperationBatch): void {
     if (this.#iovaPages.length < batch.count) this.#iovaPages = new Float64Array(batch.count);
     const mappings = new BatchMappings(batch, (read) => this.#virtualAddresses.of(read, batch));
     for (const { replay, placer, accounts } of this.#runs) {
@@ -105,11 +114,13 @@ export class Replays {
   }
 
   finish(): StrategyResult[] {
-    return this.#runs.map(({ strategy, replay, placer, accounts }) => ({
+    const recordings = this.#recorder?.finish();
+    return this.#runs.map(({ strategy, replay, placer, accounts }, index) => ({
       strategy,
       figures: replay.finish(),
       importers: accounts.map((account) => account.figures()),
       trade: placer instanceof JointPlacer ? placer.trade() : null,
+      ...(recordings === undefined ? {} : { recording: recordings[index] }),
     }));
   }
 }

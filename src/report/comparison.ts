@@ -129,22 +129,33 @@ export function warnings({ statistics }: Pick<Comparison, "statistics">): string
   return lines;
 }
 
+/** What was compared, in a line. */
+export function comparisonSubject({ trace }: ComparisonInputs, { statistics }: Comparison): string {
+  const { allocations, maps, mappedPages, domains } = statistics;
+  const mappings = `${grouped(allocations)} mappings in ${grouped(maps)} pieces, ${grouped(mappedPages)} pages`;
+  return `${trace}: ${mappings}, ${domains} domains`;
+}
+
+/** The same of a workload. */
+export function workloadSubject(
+  { workload, seed, memory }: WorkloadInputs,
+  { statistics }: WorkloadComparison,
+): string {
+  const { allocations, pieces, mappedPages } = statistics;
+  return (
+    `${workload}, seed ${seed}, ${memory} memory: ${grouped(allocations)} mappings in ` +
+    `${grouped(pieces)} pieces, ${grouped(mappedPages)} pages`
+  );
+}
+
 /** The comparison of a trace as an aligned table of at most 100 columns, with what it is of and its verdict. */
 export function comparisonText(inputs: ComparisonInputs, comparison: Comparison): string {
-  const { allocations, maps, mappedPages, domains } = comparison.statistics;
-  const mappings = `${grouped(allocations)} mappings in ${grouped(maps)} pieces, ${grouped(mappedPages)} pages`;
-  return strategiesText(`${inputs.trace}: ${mappings}, ${domains} domains`, inputs, comparison);
+  return strategiesText(comparisonSubject(inputs, comparison), inputs, comparison);
 }
 
 /** The comparison of a workload, likewise. */
 export function workloadText(inputs: WorkloadInputs, comparison: WorkloadComparison): string {
-  const { allocations, pieces, mappedPages } = comparison.statistics;
-  return strategiesText(
-    `${inputs.workload}, seed ${inputs.seed}, ${inputs.memory} memory: ${grouped(allocations)} mappings in ` +
-      `${grouped(pieces)} pieces, ${grouped(mappedPages)} pages`,
-    inputs,
-    comparison,
-  );
+  return strategiesText(workloadSubject(inputs, comparison), inputs, comparison);
 }
 
 function strategiesText(title: string, inputs: ReplayInputs, { results, domains }: StrategyComparison): string {
