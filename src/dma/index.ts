@@ -16,7 +16,7 @@ export {
 export { allocCoherent, type CoherentBuffer, freeCoherent, type PageBlock } from "./coherent.js";
 export { type DmaCounters, DmaDevice, type DmaDeviceOptions } from "./device.js";
 export { type AddressRange, DmaDomain, type DmaDomainOptions, type TranslationFollower } from "./domain.js";
-export { DmaError, type DmaErrorCode, type DmaMisuse, DmaMisuseError, ERRNO } from "./errors.js";
+export { DmaError, type DmaErrorCode, type DmaMisuse, DmaMisuseError } from "./errors.js";
 export { DmaHost, type DmaHostOptions } from "./host.js";
 export type { DmaContext, IovaAllocator } from "./iova-allocator.js";
 export { destroy, link, unlink } from "./iova-link.js";

@@ -1,6 +1,6 @@
 /** Memory of one buffer, taken block by block. */
 import { IommuError } from "../engine/errors.js";
-import type { BuddyAllocator } from "./buddy.js";
+import type { BuddyAllocator } from "../linux/buddy.js";
 import { PageRuns } from "./page-runs.js";
 
 export class Buffer {

@@ -1,5 +1,5 @@
 /** Memory of devices, as other devices reach it: VRAM through its BAR, and ranges of registers. Pages are of 4 KiB. */
-import { BuddyAllocator } from "./buddy.js";
+import { BuddyAllocator } from "../linux/buddy.js";
 import { Buffer } from "./buffer.js";
 import { PageRuns } from "./page-runs.js";
 

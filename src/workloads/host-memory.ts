@@ -1,6 +1,6 @@
 /** How Linux allocates the host memory of a buffer. Pages are of 4 KiB. */
 import { HUGE_PAGE_ORDER } from "./ageing.js";
-import type { BuddyAllocator } from "./buddy.js";
+import type { BuddyAllocator } from "../linux/buddy.js";
 import { Buffer } from "./buffer.js";
 
 const HUGE_PAGE = 2 ** HUGE_PAGE_ORDER;

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { BuddyAllocator } from "../../src/workloads/buddy.js";
+import { BuddyAllocator } from "../../src/linux/buddy.js";
 import type { Buffer } from "../../src/workloads/buffer.js";
 import { Vram } from "../../src/workloads/device-memory.js";
 import { pageCacheFolios, singlePages, systemHeapBuffer, userMemory } from "../../src/workloads/host-memory.js";
