@@ -25,6 +25,22 @@ export { getMergeBoundary, maxMappingSize, optMappingSize } from "./limits.js";
 export type { LiveMapping, MappedBy } from "./live.js";
 export { mapPage, mapPhys, unmapPage, unmapPhys } from "./map-phys.js";
 export { mapPhysVec, type PhysVecMapping, type PhysVecOffsets, unmapPhysVec } from "./phys-vec.js";
+export {
+  type AddressMisuse,
+  AddressMisuseError,
+  type Agreement,
+  type DmaRange,
+  describeRange,
+  expectDma,
+  expectMemory,
+  expectPrivate,
+  type MemoryRange,
+  mapMemory,
+  type OwnedRange,
+  PfnAgreement,
+  type PrivateRange,
+  unmapMemory,
+} from "./ranges.js";
 export { BuddyPages, type PageAllocator } from "./pages.js";
 export {
   type DmaSegment,

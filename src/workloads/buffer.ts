@@ -12,6 +12,11 @@ export class Buffer {
     this.#memory = memory;
   }
 
+  /** Its blocks, in its order, with neighbours apart. */
+  get blocks(): readonly { readonly page: number; readonly pages: number }[] {
+    return this.#blocks.map((page) => ({ page, pages: 2 ** (this.#memory.orderAt(page) ?? 0) }));
+  }
+
   /** Adds a block of 2^order pages; false when there is none. */
   take(order: number): boolean {
     const page = this.#memory.allocate(order);
