@@ -9,6 +9,7 @@ import { addCompare } from "./compare.js";
 import { addConform } from "./conform.js";
 import { addExplain } from "./explain.js";
 import { addExperiment } from "./experiment.js";
+import { addScenario } from "./scenario.js";
 import { version } from "./version.js";
 
 const program = new Command("iommu-lab")
@@ -30,6 +31,7 @@ addCompare(
 addConform(program);
 addExperiment(program);
 addExplain(program);
+addScenario(program);
 
 // A reader that closes the pipe early (head) is no failure.
 process.stdout.on("error", (error: NodeJS.ErrnoException) => process.exit(error.code === "EPIPE" ? 0 : 2));

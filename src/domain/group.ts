@@ -221,7 +221,7 @@ export class IommuGroup {
   }
 
   #usedBy(): string {
-    return this.#owner === null ? `${this.#ownerCount} drivers use the DMA API` : "somebody else has claimed it";
+    return this.#owner === null ? `drivers that use the DMA API: ${this.#ownerCount}` : "somebody else has claimed it";
   }
 
   #attachAll(domain: AnyDomain): void {

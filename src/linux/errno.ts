@@ -16,8 +16,11 @@ export const ERRNO = {
 
 export type Errno = keyof typeof ERRNO;
 
+/** dma_map_phys() gives DMA_MAPPING_ERROR where it has no address. */
+export type LinuxErrorCode = Errno | "DMA_MAPPING_ERROR";
+
 /** What Linux answers when it does not do what it was asked. */
-export abstract class LinuxError<Code extends Errno | "DMA_MAPPING_ERROR"> extends Error {
+export abstract class LinuxError<Code extends LinuxErrorCode = LinuxErrorCode> extends Error {
   /**
    * @param code the kernel's name of the error
    * @param operation what was asked, and of whom
@@ -33,8 +36,9 @@ export abstract class LinuxError<Code extends Errno | "DMA_MAPPING_ERROR"> exten
     super(`${operation}: ${code}: ${reason}`, cause === undefined ? undefined : { cause });
   }
 
-  /** The number of the code; dma_mapping_error() makes -ENOMEM of DMA_MAPPING_ERROR, which is no address. */
+  /** The number of the code; dma_mapping_error() makes -ENOMEM of DMA_MAPPING_ERROR. */
   get errno(): number {
-    return this.code === "DMA_MAPPING_ERROR" ? ERRNO.ENOMEM : ERRNO[this.code as Errno];
+    const code: LinuxErrorCode = this.code;
+    return code === "DMA_MAPPING_ERROR" ? ERRNO.ENOMEM : ERRNO[code];
   }
 }
