@@ -11,7 +11,7 @@ const READ_WRITE = { read: true, write: true };
 
 export const claimOwner: Scenario = {
   name: "claim-owner",
-  summary: "a driver drives its own domain; a second claim and the DMA API meanwhile fail as Linux fails",
+  summary: "a driver drives its own domain; a second claim and the DMA API fail meanwhile",
   async run(newEngine) {
     const machine = new Machine(await newEngine(), "Intel VT-d");
     const journal = new Journal();

@@ -108,7 +108,7 @@ function measure(engine: Engine, unit: UnitName, sharing: Sharing, mappedBy: "ex
 
 export const exporterVsImporter: Scenario = {
   name: "exporter-vs-importer",
-  summary: "96 MiB + 64 KiB shared between GPUs and a NIC: mapped by the exporter, and by the importer with its hint",
+  summary: "a buffer shared by GPUs and a NIC: mapped by the exporter or by the importer",
   async run(newEngine) {
     const pairs: [exporter: Row, importer: Row][] = [];
     for (const unit of UNITS) {

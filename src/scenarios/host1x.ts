@@ -21,8 +21,7 @@ const HINT = { pageSizes: 4n * KIB, addressLimit: addressBits(32) };
 
 export const host1xScenario: Scenario = {
   name: "host1x",
-  summary:
-    "two co-operating devices use one mapping of a shared domain; its private address is nothing to an RDMA device",
+  summary: "two devices share a domain; an RDMA device is given its private address",
   async run(newEngine) {
     const machine = new Machine(await newEngine(), "Arm SMMUv3");
     const journal = new Journal();

@@ -13,7 +13,7 @@ const NIC = "0000:02:00.0";
 
 export const kvmPfn: Scenario = {
   name: "kvm-pfn",
-  summary: "a PFN importer gets private addresses; giving them to the DMA API is refused",
+  summary: "KVM gets private addresses; giving them to the DMA API is refused",
   async run(newEngine) {
     const machine = new Machine(await newEngine(), "Intel VT-d");
     const journal = new Journal();

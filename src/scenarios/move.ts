@@ -49,7 +49,7 @@ function moveOn(engine: Engine, flush: "strict" | "lazy", journal: Journal) {
 
 export const move: Scenario = {
   name: "move",
-  summary: "a dynamic exporter moves the buffer; the importer maps it anew; a device that did not stop is caught",
+  summary: "a buffer moves, its importer maps anew; a device that did not stop is caught",
   async run(newEngine) {
     const journal = new Journal();
     const strict = moveOn(await newEngine(), "strict", journal);

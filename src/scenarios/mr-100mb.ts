@@ -78,7 +78,7 @@ function withHint(
 
 export const mr100mb: Scenario = {
   name: "mr-100mb",
-  summary: "a 100 MiB RDMA memory region at VA 0x7f0000001000: MTT bytes with Linux's IOVA and with a hint",
+  summary: "what a 100 MiB RDMA region costs the HCA, with Linux's IOVA and with a hint",
   async run(newEngine) {
     const memory = pinnedMemory();
     const hint = findImporter("mlx5").hint({ va: VA, length: LENGTH });

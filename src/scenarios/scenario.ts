@@ -85,7 +85,7 @@ function outcomeOf(report: AccessReport): string {
   const { touches, access } = report;
   if (!access.ok) {
     const code = access.code === null ? "" : ` ${hex(BigInt(access.code))}`;
-    return `fault${code}: ${access.name}`;
+    return `fault${code}: ${access.name}${access.condition === undefined ? "" : `, ${access.condition}`}`;
   }
   const at = `at ${hex(access.physical)}`;
   if (touches === "own") return `reaches its own memory ${at}`;
