@@ -77,8 +77,6 @@ export class MmioBuffer {
       name,
       offers,
       attach: (attachment) => this.#attach(attachment),
-      pin: (attachment) => this.#checkUsable(attachment, "pin"),
-      unpin: () => {},
       map: (attachment, context, direction) => {
         const device = importingDevice(attachment);
         this.#checkUsable(attachment, "map");

@@ -34,9 +34,9 @@ export function p2pMapType(provider: PciNode, client: PciNode, host: HostForward
   const fromClient = pathUp(client);
   const common = fromProvider.find((node) => fromClient.includes(node));
   if (common !== undefined) {
-    // The ports between, but not the bridge where the two ways meet.
-    const between = [fromProvider, fromClient].flatMap((path) => path.slice(0, path.indexOf(common)));
-    if (!between.some(redirects)) return "bus-addr";
+    const up = fromProvider.slice(0, fromProvider.indexOf(common) + 1);
+    const down = fromClient.slice(0, fromClient.indexOf(common));
+    if (![...up, ...down].some(redirects)) return "bus-addr";
   }
   if (host === "none") return "not-supported";
   const [one, other] = [fromProvider, fromClient].map((path) => path.at(-1)?.hostBridge ?? "pci0000:00");
