@@ -1,5 +1,7 @@
 /** What the package exports on every platform. */
 export * as dma from "./dma/index.js";
+export * as dmabuf from "./dmabuf/index.js";
+export * as domain from "./domain/index.js";
 export * from "./engine/addresses.js";
 export { Engine, type EngineOptions, instantiateEngine } from "./engine/engine.js";
 export { type ErrorCode, IommuError } from "./engine/errors.js";
@@ -21,6 +23,11 @@ export {
   type LinuxIovaOptions,
 } from "./engine/linux-iova.js";
 export * from "./engine/page-table.js";
+export { must, prefer, type Hint, type Wish } from "./importers/hint.js";
+export type { Importer } from "./importers/importer.js";
+export { type AnyImporter, findImporter, importers } from "./importers/importers.js";
+export { BuddyAllocator, type BuddyOptions } from "./linux/buddy.js";
+export { ERRNO, type Errno, LinuxError } from "./linux/errno.js";
 export { PhysicalMemory } from "./engine/physical-memory.js";
 export { type Capabilities, type CapabilityOptions, makeCapabilities } from "./vtd/capabilities.js";
 export type { InterruptMessage } from "./vtd/event.js";
@@ -31,3 +38,6 @@ export type { PageRequest } from "./smmuv3/page-request-queue.js";
 export { SmmuUnit, type SmmuFault, type SmmuTranslation, type SmmuUnitOptions } from "./smmuv3/unit.js";
 export * from "./unit/request.js";
 export { UnitBatch, type UnitCounters } from "./unit/translation.js";
+export type { Scenario, ScenarioResult } from "./scenarios/scenario.js";
+export { findScenario, scenarios } from "./scenarios/scenarios.js";
+export { Vram } from "./workloads/device-memory.js";
