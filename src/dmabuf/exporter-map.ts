@@ -13,7 +13,7 @@ import {
   unmapSg,
 } from "../dma/index.js";
 import { physicalAddress } from "../engine/addresses.js";
-import type { Buffer } from "../workloads/buffer.js";
+import type { BufferMemory } from "../workloads/buffer.js";
 import type { Attachment } from "./attachment.js";
 import type { ExporterMapping } from "./dma-buf.js";
 import { DmaBufMisuseError } from "./errors.js";
@@ -28,7 +28,7 @@ export function pagesFor(bytes: bigint): number {
 }
 
 /** The blocks of a buffer in its order: an entry of its scatterlist each. */
-export function blocksOf(buffer: Buffer): MemoryRange[] {
+export function blocksOf(buffer: BufferMemory): MemoryRange[] {
   return buffer.blocks.map(({ page, pages }) => ({
     kind: "memory",
     address: physicalAddress(BigInt(page) * PAGE),

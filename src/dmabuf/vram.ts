@@ -3,7 +3,7 @@
  * (amdgpu_dma_buf.c, xe_dma_buf.c).
  */
 import type { BuddyAllocator } from "../linux/buddy.js";
-import type { Buffer } from "../workloads/buffer.js";
+import type { BufferMemory } from "../workloads/buffer.js";
 import type { Vram } from "../workloads/device-memory.js";
 import { systemHeapBuffer } from "../workloads/host-memory.js";
 import type { Attachment } from "./attachment.js";
@@ -28,7 +28,7 @@ export interface VramOptions {
 export class VramBuffer {
   readonly dmaBuf: DmaBuf;
   #placement: Placement = "vram";
-  #memory: Buffer;
+  #memory: BufferMemory;
   readonly #pages: number;
   readonly #options: VramOptions;
 

@@ -3,7 +3,7 @@ import { IommuError } from "../engine/errors.js";
 import type { BuddyAllocator } from "../linux/buddy.js";
 import { PageRuns } from "./page-runs.js";
 
-export class Buffer {
+export class BufferMemory {
   readonly runs = new PageRuns();
   readonly #memory: BuddyAllocator;
   readonly #blocks: number[] = [];
