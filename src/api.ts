@@ -23,12 +23,11 @@ export {
   type LinuxIovaOptions,
 } from "./engine/linux-iova.js";
 export * from "./engine/page-table.js";
-export { must, prefer, type Hint, type Wish } from "./importers/hint.js";
-export type { Importer } from "./importers/importer.js";
-export { type AnyImporter, findImporter, importers } from "./importers/importers.js";
 export { BuddyAllocator, type BuddyOptions } from "./linux/buddy.js";
 export { ERRNO, type Errno, LinuxError } from "./linux/errno.js";
 export { PhysicalMemory } from "./engine/physical-memory.js";
+export * as importers from "./importers/index.js";
+export { allocateHinted, type HintedOptions, type HintedRequest, hintedRequest } from "./strategies/hinted.js";
 export { type Capabilities, type CapabilityOptions, makeCapabilities } from "./vtd/capabilities.js";
 export type { InterruptMessage } from "./vtd/event.js";
 export type { FaultRecord, PendingFault } from "./vtd/faults.js";

@@ -3,13 +3,15 @@ import { SingleBar } from "cli-progress";
 import { defaultLevels, type FormatDescription, findFormat } from "../engine/formats.js";
 import { loadModule } from "../engine/load.js";
 import { compareWorkload, workloadStrategies } from "../replay/compare-workload.js";
+import { comparable } from "../replay/replays.js";
 import { comparisonCsv, type WorkloadInputs, workloadJson, workloadText } from "../report/comparison.js";
 import { findStrategy } from "../strategies/strategies.js";
 import { workloadOptions } from "../workloads/workload.js";
 import { findWorkload } from "../workloads/workloads.js";
+import { type ImporterFlags, importerInputs, importersOf, ofImporters } from "./compare-importers.js";
 import { version } from "./version.js";
 
-export interface WorkloadFlags {
+export interface WorkloadFlags extends ImporterFlags {
   readonly seed?: number;
   readonly memory?: string;
   readonly operations?: number;
@@ -27,7 +29,7 @@ export async function compareOnWorkload(
   formats: readonly FormatDescription[],
 ): Promise<void> {
   const workload = findWorkload(name);
-  const strategies = flags.strategy?.map(findStrategy) ?? workloadStrategies;
+  const strategies = flags.strategy?.map(findStrategy) ?? comparable(workloadStrategies, importersOf(flags));
   const format = findFormat(formats, flags.format);
   const { seed, memory, operations } = workloadOptions(workload, flags);
   const inputs: WorkloadInputs = {
@@ -39,6 +41,7 @@ export async function compareOnWorkload(
     format: format.name,
     levels: flags.levels ?? defaultLevels(format),
     reclaim: flags.reclaim,
+    ...importerInputs(flags, "the workload's own"),
   };
   const progress = process.stderr.isTTY
     ? new SingleBar({
@@ -54,6 +57,7 @@ export async function compareOnWorkload(
     format: format.name,
     levels: inputs.levels,
     reclaim: flags.reclaim,
+    ...ofImporters(flags),
     onProgress: (done) => progress?.update(done),
   }).finally(() => progress?.stop());
 

@@ -84,7 +84,14 @@ export interface WasmExports {
   replayCreate(setup: number): number;
   replayIova(replay: number, slot: number): bigint;
   replayResult(replay: number): number;
-  replayRun(replay: number, operations: number, total: number, pieces: number): number;
+  replayRun(
+    replay: number,
+    operations: number,
+    total: number,
+    pieces: number,
+    placements: number,
+    iovas: number,
+  ): number;
   replaySummarize(replay: number): void;
   replayTable(replay: number, domain: number): number;
 

@@ -3,7 +3,8 @@ import { IommuError } from "../engine/errors.js";
 import { type Strategy, strategies } from "../strategies/strategies.js";
 import { runWorkload, type Workload, type WorkloadOptions } from "../workloads/workload.js";
 import type { WorkloadStatistics } from "../workloads/writer.js";
-import { Replays, type ReplaysOptions, type StrategyComparison } from "./compare.js";
+import type { StrategyComparison } from "./compare.js";
+import { Replays, type ReplaysOptions } from "./replays.js";
 
 export interface CompareWorkloadOptions extends WorkloadOptions, ReplaysOptions {
   /** Called after every batch with the operations so far. */
