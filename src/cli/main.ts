@@ -11,6 +11,7 @@ import { addConform } from "./conform.js";
 import { addExplain } from "./explain.js";
 import { addExperiment } from "./experiment.js";
 import { addReplay } from "./replay.js";
+import { addScenario } from "./scenario.js";
 import { addValidate } from "./validate.js";
 import { version } from "./version.js";
 
@@ -33,6 +34,7 @@ addValidate(program, formatsOf4K);
 addConform(program);
 addExperiment(program);
 addExplain(program);
+addScenario(program);
 
 // A reader that closes the pipe early (head) is no failure.
 process.stdout.on("error", (error: NodeJS.ErrnoException) => process.exit(error.code === "EPIPE" ? 0 : 2));

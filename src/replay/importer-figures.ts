@@ -29,11 +29,15 @@ export class ImporterAccount {
   readonly #importer: AnyImporter;
   readonly #counter: EntryCounter;
   readonly #isIdentity: boolean;
+  /** First page that the importer's entries cannot hold. */
+  readonly #endPage: number;
   readonly #bySize = new Map<bigint, number>();
   #used = 0;
   #fewest = 0;
   #attainable = 0;
   #refused = 0;
+  /** Mappings of one page, which need no look at their addresses: the most of many traces. */
+  #singlePages = 0;
 
   /**
    * @param counter of the same importer; what it remembers serves every strategy
@@ -43,6 +47,7 @@ export class ImporterAccount {
     this.#importer = importer;
     this.#counter = counter;
     this.#isIdentity = isIdentity;
+    this.#endPage = 2 ** (importer.addressBits - 12);
   }
 
   /** @param iovaPages what the strategy chose for each operation, -1 where nothing */
@@ -52,20 +57,26 @@ export class ImporterAccount {
       const virtualPage = mappings.virtualPages[index];
       const pages = mappings.pages(index);
       const isDma = this.#importer.addresses === "dma";
+      if (isDma && pages === 1 && iovaPages[index] < this.#endPage) {
+        this.#singlePages++;
+        continue;
+      }
       const attainable = isDma ? this.#counter.fewest(virtualPage, pages) : null;
       const entries = this.#entries(mappings, index, iovaPages[index]);
       if (entries === null) {
         this.#refused++;
         continue;
       }
-      for (const [size, count] of entries.entries) this.#bySize.set(size, (this.#bySize.get(size) ?? 0) + count);
-      this.#used += entries.total;
-      this.#fewest += entries.ideal;
-      this.#attainable += Math.min(entries.total, attainable?.total ?? entries.total);
+      this.#add(entries, Math.min(entries.total, attainable?.total ?? entries.total), 1);
     }
   }
 
   figures(): ImporterFigures {
+    if (this.#singlePages > 0) {
+      const page = this.#counter.fewest(0, 1);
+      this.#add(page, page.total, this.#singlePages);
+      this.#singlePages = 0;
+    }
     return {
       name: this.#importer.name,
       entries: [...this.#bySize]
@@ -80,13 +91,20 @@ export class ImporterAccount {
     };
   }
 
+  #add({ entries, total, ideal }: Entries, attainable: number, times: number): void {
+    for (const [size, count] of entries) this.#bySize.set(size, (this.#bySize.get(size) ?? 0) + count * times);
+    this.#used += total * times;
+    this.#fewest += ideal * times;
+    this.#attainable += attainable * times;
+  }
+
   #entries(mappings: BatchMappings, index: number, iovaPage: number): Entries | null {
-    const { addresses, addressBits } = this.#importer;
+    const { addresses } = this.#importer;
     const pages = mappings.pages(index);
     const virtualPage = mappings.virtualPages[index];
     const oneSegment = addresses === "dma" && !(this.#isIdentity && mappings.pieceCount(index) > 1);
     if (oneSegment) {
-      if (iovaPage + pages > 2 ** (addressBits - 12)) return null;
+      if (iovaPage + pages > this.#endPage) return null;
       return this.#counter.count(virtualPage, pages, agreement(iovaPage, virtualPage));
     }
     // A physical importer's own IOMMU maps at the IOVA.

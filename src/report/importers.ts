@@ -20,13 +20,14 @@ function bySize({ entries }: ImporterFigures): string {
   return text.join(" ");
 }
 
-/** Who gets fewest entries, and of the first of these how many; ties go to the earlier row. */
+/** The strategy with the fewest entries, then the fewest leaves, then the smallest span; ties go to the earlier row. */
 function fewestEntries(results: readonly StrategyResult[], index: number): StrategyResult | null {
   const candidates = results.filter(({ strategy }) => strategy.rule.source === "allocate");
   const order = ({ figures, importers }: StrategyResult): readonly number[] => [
     figures.failed + importers[index].refused,
     importers[index].entriesUsed,
     figures.leavesUsed,
+    figures.spanPeak,
   ];
   let best: StrategyResult | null = null;
   for (const candidate of candidates) {

@@ -1,7 +1,7 @@
 /** Physical memory that has been in use: how fragmented its free part is. */
 import { IommuError } from "../engine/errors.js";
 import type { Random } from "../random.js";
-import { BuddyAllocator, MAX_PAGE_ORDER } from "./buddy.js";
+import { BuddyAllocator, MAX_PAGE_ORDER } from "../linux/buddy.js";
 import { type LengthRange, lengthIn, pick, type Weighted } from "./distributions.js";
 
 /** Order of a transparent huge page, 2 MiB. */

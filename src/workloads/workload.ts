@@ -2,7 +2,7 @@
 import { IommuError } from "../engine/errors.js";
 import { Random } from "../random.js";
 import { agedMemory, findMemoryState } from "./ageing.js";
-import type { BuddyAllocator } from "./buddy.js";
+import type { BuddyAllocator } from "../linux/buddy.js";
 import { type WorkloadBatch, type WorkloadStatistics, WorkloadWriter } from "./writer.js";
 
 /** What a workload draws from and writes to. */

@@ -1,0 +1,235 @@
+/**
+ * The importer-mapped flow: an importer that was given physical memory maps it into a domain of its own, at an IOVA that
+ * its hint asks for.
+ */
+import type { MemoryRange, PrivateRange } from "../dma/index.js";
+import type { IommuDomain } from "../domain/domain.js";
+import type { DomainMapping } from "../domain/mappings.js";
+import { hex, type PrivateAddress, privateAddress } from "../engine/addresses.js";
+import { IommuError } from "../engine/errors.js";
+import type { IovaSpace } from "../engine/iova-space.js";
+import type { Permissions } from "../engine/page-table.js";
+import { alignDown, alignUp, isAligned } from "../importers/bits.js";
+import type { Hint, Wish } from "../importers/hint.js";
+import { type Congruence, type JointCongruence, joinCongruences, type UnmetWish } from "./congruence.js";
+
+export interface HintedMapping {
+  /** Address of the first byte. */
+  readonly address: PrivateAddress;
+  /** Bytes. */
+  readonly length: bigint;
+  /** What the importer's hardware gets. */
+  readonly segments: readonly PrivateRange[];
+  readonly unmet: readonly UnmetWish[];
+}
+
+interface Live {
+  readonly start: PrivateAddress;
+  readonly mappings: readonly DomainMapping<PrivateAddress>[];
+}
+
+const HIGHEST = (1n << 48n) - 1n;
+const READ_WRITE: Permissions = { read: true, write: true };
+
+/** The IOVA space of a driver-managed domain, in which the driver that made it maps as its device wishes. */
+export class ImporterDomain {
+  readonly #space: IovaSpace<PrivateAddress>;
+  readonly #live = new Map<HintedMapping, Live>();
+
+  /** @param last highest IOVA of any byte. Default 2^48 - 1 */
+  constructor(
+    readonly domain: IommuDomain,
+    last = HIGHEST,
+  ) {
+    const { table, driver } = domain;
+    const translated = (1n << BigInt(table.format.inputBits(table.levels))) - 1n;
+    this.#space = driver.engine.createIovaSpace<PrivateAddress>({
+      granule: table.format.granule,
+      last: last < translated ? last : translated,
+    });
+    for (const range of driver.reserved) this.#space.reserve(range.first, range.last);
+  }
+
+  get granule(): bigint {
+    return this.#space.granule;
+  }
+
+  /**
+   * Maps the ranges behind each other. What the hint leaves open is chosen for the IOMMU: congruent to the physical address.
+   * Throws IommuError `invalid` when a `must` of the hint is at odds with the memory or with another `must`,
+   * `space-exhausted` when no IOVA satisfies what must be, `misaligned` for memory with a break inside a granule.
+   *
+   * @param users names of the devices that are to use it
+   */
+  map(memory: readonly MemoryRange[], hint: Hint, users: Iterable<string>, permissions = READ_WRITE): HintedMapping {
+    const { granule } = this.#space;
+    const length = memory.reduce((sum, range) => sum + range.length, 0n);
+    const operation = `map ${hex(length)} bytes in domain ${this.domain.name} as hinted`;
+    const offset = checkBreaks(memory, granule, operation);
+    const unmet: UnmetWish[] = [];
+    const wishes = congruences(hint, offset, granule, operation, unmet);
+    const { congruence, dropped } = joinCongruences(
+      wishes,
+      physicalWish(memory, this.domain.table.pageSizes),
+      operation,
+    );
+    unmet.push(...dropped);
+    const start = this.#allocate(alignUp(offset + length, granule), congruence, hint.addressLimit, operation, unmet);
+    const address = privateAddress(start + offset);
+    const mappings = this.#mapAt(start, memory, permissions, new Set(users));
+    const segments = splitSegments(address, length, hint, this.domain);
+    if (segments.length > 1 && hint.singleSegment) {
+      unmet.push({ wish: "singleSegment", explanation: `${segments.length} segments, each as long as it may be` });
+    }
+    const mapping = { address, length, segments, unmet };
+    this.#live.set(mapping, { start, mappings });
+    return mapping;
+  }
+
+  /** Unmaps and frees. Throws IommuError `not-allocated` for what is not mapped here. */
+  unmap(mapping: HintedMapping): void {
+    const live = this.#live.get(mapping);
+    if (live === undefined) {
+      throw new IommuError(
+        "not-allocated",
+        `unmap ${hex(mapping.address)} of domain ${this.domain.name}`,
+        mapping.address,
+      );
+    }
+    this.#live.delete(mapping);
+    for (const part of live.mappings) this.domain.unmap(part);
+    this.#space.free(live.start);
+  }
+
+  /** Frees the IOVA space; the domain is its maker's. */
+  release(): void {
+    for (const mapping of [...this.#live.keys()]) this.unmap(mapping);
+    this.#space.release();
+  }
+
+  #mapAt(
+    start: PrivateAddress,
+    memory: readonly MemoryRange[],
+    permissions: Permissions,
+    users: ReadonlySet<string>,
+  ): DomainMapping<PrivateAddress>[] {
+    const { granule } = this.#space;
+    const mappings: DomainMapping<PrivateAddress>[] = [];
+    let at: bigint = start;
+    try {
+      for (const { address, length } of memory) {
+        const first = alignDown(address, granule);
+        const bytes = alignUp(address + length, granule) - first;
+        mappings.push(this.domain.map(privateAddress(at), first as MemoryRange["address"], bytes, permissions, users));
+        at += bytes;
+      }
+    } catch (error) {
+      for (const mapping of mappings) this.domain.unmap(mapping);
+      this.#space.free(start);
+      throw error;
+    }
+    return mappings;
+  }
+
+  /** The highest IOVA; of a congruence that is only preferred as much as there is room for. */
+  #allocate(
+    length: bigint,
+    { residue, modulus, floor, wish, wished }: JointCongruence,
+    limit: Wish<bigint> | undefined,
+    operation: string,
+    unmet: UnmetWish[],
+  ): PrivateAddress {
+    const { granule, last } = this.#space;
+    const limits = [limit === undefined || limit.value > last ? last : limit.value];
+    if (limit?.strength === "prefer" && limits[0] < last) limits.push(last);
+    for (const highest of limits) {
+      for (let at = modulus; at >= floor && at >= granule; at >>= 1n) {
+        const start = this.#tryAllocate({ length, alignment: at, congruentTo: residue & (at - 1n), last: highest });
+        if (start === null) continue;
+        if (highest > limits[0]) {
+          unmet.push({ wish: "addressLimit", explanation: `at most ${hex(limits[0])} was preferred: no room there` });
+        }
+        if (at < wished && wish !== null) {
+          unmet.push({ wish, explanation: `modulo ${hex(wished)} was preferred, there is room modulo ${hex(at)}` });
+        }
+        return start;
+      }
+    }
+    const what = `no free range ends by ${hex(limits.at(-1) as bigint)} and is ${hex(residue)} modulo ${hex(floor)}`;
+    throw new IommuError("space-exhausted", operation, undefined, what);
+  }
+
+  #tryAllocate(request: Parameters<IovaSpace["allocate"]>[0]): PrivateAddress | null {
+    try {
+      return this.#space.allocate(request);
+    } catch (error) {
+      if (error instanceof IommuError && error.code === "space-exhausted") return null;
+      throw error;
+    }
+  }
+}
+
+/** Bytes of the first granule before the buffer. Throws `misaligned` for a range that ends or begins inside a granule. */
+function checkBreaks(memory: readonly MemoryRange[], granule: bigint, operation: string): bigint {
+  if (memory.length === 0) throw new IommuError("invalid", operation, undefined, "there is no memory");
+  memory.forEach(({ address, length }, index) => {
+    const why = `only the buffer's ends may lie inside a granule of ${granule} bytes`;
+    if (length <= 0n) throw new IommuError("invalid", operation, address, "a range is empty");
+    if (index > 0 && !isAligned(address, granule)) throw new IommuError("misaligned", operation, address, why);
+    if (index < memory.length - 1 && !isAligned(address + length, granule)) {
+      throw new IommuError("misaligned", operation, address + length, why);
+    }
+  });
+  return memory[0].address & (granule - 1n);
+}
+
+/** What the hint asks of the granule that the buffer begins in. */
+function congruences(hint: Hint, offset: bigint, granule: bigint, operation: string, unmet: UnmetWish[]): Congruence[] {
+  const asked: (Congruence & { strength: "must" | "prefer" })[] = [];
+  const add = (wish: "congruentTo" | "align", address: bigint, modulus: bigint, strength: "must" | "prefer"): void => {
+    if (modulus <= granule) return;
+    const residue = (address - offset) & (modulus - 1n);
+    if (isAligned(residue, granule)) {
+      asked.push({ residue, modulus, wish, strength, floor: strength === "must" ? modulus : granule });
+      return;
+    }
+    const explanation = `${hex(address)} and the memory differ within a granule of ${granule} bytes`;
+    if (strength === "must") throw new IommuError("invalid", operation, address, `${wish}: ${explanation}`);
+    unmet.push({ wish, explanation });
+  };
+  const { congruentTo, align } = hint;
+  if (congruentTo) add("congruentTo", congruentTo.value.address, congruentTo.value.modulus, congruentTo.strength);
+  if (align) add("align", 0n, align.value, align.strength);
+  return asked.sort((one, other) => Number(other.strength === "must") - Number(one.strength === "must"));
+}
+
+/** Congruent to the longest range, as far as the IOMMU has leaves that fit into it. */
+function physicalWish(memory: readonly MemoryRange[], pageSizes: bigint): Congruence {
+  let before = 0n;
+  let best = { residue: 0n, length: 0n };
+  for (const { address, length } of memory) {
+    if (length > best.length) best = { residue: address - before, length };
+    before += length;
+  }
+  let modulus = pageSizes & -pageSizes;
+  for (let size = modulus; size <= pageSizes; size <<= 1n) {
+    if ((pageSizes & size) !== 0n && size <= best.length) modulus = size;
+  }
+  const granule = pageSizes & -pageSizes;
+  return { residue: alignDown(best.residue & (modulus - 1n), granule), modulus, wish: null, floor: granule };
+}
+
+/** One run of IOVA, cut where the hint says that a segment ends. */
+function splitSegments(address: PrivateAddress, length: bigint, hint: Hint, agreement: IommuDomain): PrivateRange[] {
+  const boundary = hint.boundary?.value;
+  const longest = hint.maxSegment?.value ?? length;
+  const segments: PrivateRange[] = [];
+  for (let at: bigint = address; at < address + length; ) {
+    const left = address + length - at;
+    const toBoundary = boundary === undefined ? left : boundary + 1n - (at & boundary);
+    const bytes = [left, longest, toBoundary].reduce((least, next) => (next < least ? next : least));
+    segments.push({ kind: "private", address: privateAddress(at), length: bytes, agreement });
+    at += bytes;
+  }
+  return segments;
+}
