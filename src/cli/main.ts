@@ -1,14 +1,12 @@
 #!/usr/bin/env node
 import { Command } from "commander";
-import { VectorError } from "../conform/errors.js";
-import { DumpError } from "../dump/errors.js";
-import { IommuError } from "../engine/errors.js";
 import { loadEngine } from "../engine/load.js";
-import { TraceError } from "../trace/errors.js";
 import { addCompare } from "./compare.js";
 import { addConform } from "./conform.js";
+import { errorText } from "./errors.js";
 import { addExplain } from "./explain.js";
 import { addExperiment } from "./experiment.js";
+import { addRegress } from "./regress.js";
 import { version } from "./version.js";
 
 const program = new Command("iommu-lab")
@@ -22,14 +20,12 @@ const program = new Command("iommu-lab")
   });
 
 // A trace counts pages of 4 KiB, which tables of larger granules cannot map.
-const { formats } = await loadEngine();
-addCompare(
-  program,
-  formats.filter(({ granule }) => granule === 4096n),
-);
+const formats = (await loadEngine()).formats.filter(({ granule }) => granule === 4096n);
+addCompare(program, formats);
 addConform(program);
 addExperiment(program);
 addExplain(program);
+addRegress(program, formats);
 
 // A reader that closes the pipe early (head) is no failure.
 process.stdout.on("error", (error: NodeJS.ErrnoException) => process.exit(error.code === "EPIPE" ? 0 : 2));
@@ -37,8 +33,6 @@ process.stdout.on("error", (error: NodeJS.ErrnoException) => process.exit(error.
 try {
   await program.parseAsync();
 } catch (error) {
-  const expected = [DumpError, IommuError, RangeError, TraceError, VectorError].some((kind) => error instanceof kind);
-  if (!(error instanceof Error && expected)) throw error;
-  process.stderr.write(`iommu-lab: ${error.message}\n`);
+  process.stderr.write(errorText(error));
   process.exitCode = 2;
 }

@@ -1,6 +1,8 @@
 import { stringify } from "csv-stringify/sync";
+import type { Reclaim } from "../engine/page-table.js";
 import type { Comparison, StrategyComparison, StrategyResult } from "../replay/compare.js";
 import type { WorkloadComparison } from "../replay/compare-workload.js";
+import type { ReplayFigures } from "../replay/replay.js";
 import { plainTable } from "./table.js";
 import { bytes, grouped, significant, sizeName } from "./units.js";
 
@@ -9,7 +11,7 @@ interface ReplayInputs {
   readonly strategies: readonly string[];
   readonly format: string;
   readonly levels: number;
-  readonly reclaim: string;
+  readonly reclaim: Reclaim;
 }
 
 export interface WorkloadInputs extends ReplayInputs {
@@ -243,16 +245,18 @@ function strategiesJson(
   return `${JSON.stringify(document, null, 2)}\n`;
 }
 
+/** Every figure by a name of its own: leaves of a size are `leaves2MMean`, `leaves2MPeak` and `leaves2MAtEnd`. */
+export function figureColumns({ leaves, ...rest }: ReplayFigures): Record<string, number> {
+  const bySize = leaves.flatMap(({ size, mean, peak, atEnd }) => [
+    [`leaves${sizeName(size)}Mean`, mean],
+    [`leaves${sizeName(size)}Peak`, peak],
+    [`leaves${sizeName(size)}AtEnd`, atEnd],
+  ]);
+  return { ...Object.fromEntries(bySize), ...rest };
+}
+
 /** The comparison as CSV (RFC 4180), one row a strategy. */
 export function comparisonCsv(results: readonly StrategyResult[]): string {
-  const rows = results.map(({ strategy, figures }) => {
-    const { leaves, ...rest } = figures;
-    const bySize = leaves.flatMap(({ size, mean, peak, atEnd }) => [
-      [`leaves${sizeName(size)}Mean`, mean],
-      [`leaves${sizeName(size)}Peak`, peak],
-      [`leaves${sizeName(size)}AtEnd`, atEnd],
-    ]);
-    return { strategy: strategy.name, ...Object.fromEntries(bySize), ...rest };
-  });
+  const rows = results.map(({ strategy, figures }) => ({ strategy: strategy.name, ...figureColumns(figures) }));
   return stringify(rows, { header: true });
 }

@@ -1,0 +1,52 @@
+/** Progress on stderr, when that is a terminal: of what takes longer than a second. */
+import { type Options, SingleBar } from "cli-progress";
+
+const QUIET_MILLISECONDS = 1000;
+
+export interface ProgressOptions {
+  /** What goes on, such as `reading`. */
+  readonly doing: string;
+  /** What is counted, such as `MB`. */
+  readonly unit: string;
+  /** How much there is to do; null when nobody knows. */
+  readonly total: number | null;
+}
+
+/** A bar with a rate and the time to go; without a total, how much is done and since when. */
+export class Progress {
+  readonly #bar: SingleBar | null;
+  readonly #total: number | null;
+  readonly #begin = performance.now();
+  #shown = false;
+
+  constructor({ doing, unit, total }: ProgressOptions) {
+    const amount = total === null ? `{value} ${unit}` : `[{bar}] {percentage} %`;
+    const ending = total === null ? "{duration_formatted}" : "{eta_formatted} to go";
+    const options: Options = {
+      format: `${doing} ${amount}, {rate} ${unit}/s, ${ending}`,
+      stream: process.stderr,
+      clearOnComplete: true,
+      hideCursor: true,
+      barsize: 30,
+    };
+    this.#total = total;
+    this.#bar = process.stderr.isTTY ? new SingleBar(options) : null;
+  }
+
+  /** @param done so far, of the total */
+  update(done: number): void {
+    if (this.#bar === null) return;
+    const seconds = (performance.now() - this.#begin) / 1000;
+    const payload = { rate: (done / seconds).toPrecision(3) };
+    const value = Math.round(done);
+    if (this.#shown) this.#bar.update(value, payload);
+    else if (seconds * 1000 >= QUIET_MILLISECONDS) {
+      this.#bar.start(Math.max(1, Math.round(this.#total ?? 1)), value, payload);
+      this.#shown = true;
+    }
+  }
+
+  stop(): void {
+    if (this.#shown) this.#bar?.stop();
+  }
+}
