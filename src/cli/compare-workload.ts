@@ -1,5 +1,4 @@
 /** `compare --workload`: the comparison of a synthetic workload instead of a trace. */
-import { SingleBar } from "cli-progress";
 import { defaultLevels, type FormatDescription, findFormat } from "../engine/formats.js";
 import { loadModule } from "../engine/load.js";
 import { compareWorkload, workloadStrategies } from "../replay/compare-workload.js";
@@ -7,6 +6,7 @@ import { comparisonCsv, type WorkloadInputs, workloadJson, workloadText } from "
 import { findStrategy } from "../strategies/strategies.js";
 import { workloadOptions } from "../workloads/workload.js";
 import { findWorkload } from "../workloads/workloads.js";
+import { Progress } from "./progress.js";
 import { version } from "./version.js";
 
 export interface WorkloadFlags {
@@ -40,22 +40,14 @@ export async function compareOnWorkload(
     levels: flags.levels ?? defaultLevels(format),
     reclaim: flags.reclaim,
   };
-  const progress = process.stderr.isTTY
-    ? new SingleBar({
-        format: "replaying [{bar}] {percentage} %, {eta_formatted} to go",
-        stream: process.stderr,
-        clearOnComplete: true,
-        hideCursor: true,
-      })
-    : null;
-  progress?.start(operations, 0);
+  const progress = new Progress({ doing: "replaying", unit: "operations", total: operations });
   const comparison = await compareWorkload(await loadModule(), workload, {
     ...{ seed, memory, operations, strategies },
     format: format.name,
     levels: inputs.levels,
     reclaim: flags.reclaim,
-    onProgress: (done) => progress?.update(done),
-  }).finally(() => progress?.stop());
+    onProgress: (done) => progress.update(done),
+  }).finally(() => progress.stop());
 
   if (flags.json) process.stdout.write(workloadJson(version, inputs, comparison));
   else if (flags.csv) process.stdout.write(comparisonCsv(comparison.results));

@@ -1,6 +1,7 @@
 import { Argument, type Command } from "commander";
 import { loadEngine } from "../engine/load.js";
 import { congruenceExperiment, congruenceJson, congruenceText } from "../report/congruence.js";
+import { oneOf } from "./arguments.js";
 import { version } from "./version.js";
 
 export function addExperiment(program: Command): void {
@@ -11,7 +12,7 @@ export function addExperiment(program: Command): void {
       "Runs a named experiment.\n\nExperiments:\n" +
         "  congruence    leaves of a 64 MiB buffer by alignment and by congruence, in every page-table format",
     )
-    .addArgument(new Argument("<name>", "which experiment").choices(["congruence"]))
+    .addArgument(oneOf(new Argument("<name>", "which experiment"), ["congruence"]))
     .option("--json", "print one JSON document")
     .addHelpText("after", "\nExample:\n  iommu-lab experiment congruence")
     .action(async (_name: string, flags: { readonly json?: boolean }) => {

@@ -12,8 +12,11 @@ import { version } from "./version.js";
 const program = new Command("iommu-lab")
   .description("What each choice of DMA address does to IOMMU page tables, counted on real traces")
   .version(version)
+  .addHelpText("after", "\nExample:\n  iommu-lab compare trace.gz --strategy as-recorded,pa-congruent")
   .showHelpAfterError("(--help shows how it is used)")
-  .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, "iommu-lab: ")) })
+  .configureOutput({
+    outputError: (text, write) => write(text.replace(/^error: /, "iommu-lab: ").replace("\n(Did", " (Did")),
+  })
   .exitOverride((error) => {
     // Help and --version end well; a command line that cannot be understood could not be run.
     process.exit(error.exitCode === 0 ? 0 : 2);

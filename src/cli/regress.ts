@@ -123,10 +123,10 @@ async function regress(file: string, flags: RegressFlags, formats: readonly Form
   if (flags.json) process.stdout.write(regressionJson(version, inputs, runs, regression));
   else if (regression === null) process.stdout.write(`${countedText(file, runs, flags.saveBaseline)}\n`);
   else {
-    const [headline, ...rest] = regressionText(regression).split("\n");
+    const [answer, ...rest] = regressionText(regression).split("\n\n");
     const colour = holds(regression, { wallFails }) ? "green" : "red";
-    const coloured = styleText(colour, headline, { stream: process.stdout, validateStream: true });
-    process.stdout.write(`${[coloured, ...rest].join("\n")}\n`);
+    const coloured = styleText(colour, answer, { stream: process.stdout, validateStream: true });
+    process.stdout.write(`${[coloured, ...rest].join("\n\n")}\n`);
   }
 }
 

@@ -39,7 +39,9 @@ export async function readDocument<T>(
   try {
     value = JSON.parse(text);
   } catch (cause) {
-    throw new RegressError(code, file, `not JSON: ${(cause as SyntaxError).message.replaceAll("\n", " ")}`, { cause });
+    throw new RegressError(code, file, `not JSON: ${(cause as SyntaxError).message.replaceAll(/\s+/g, " ")}`, {
+      cause,
+    });
   }
   const parsed = schema.safeParse(value);
   if (parsed.success) return parsed.data;

@@ -1,5 +1,5 @@
 /** What one case counts. */
-import { resolve } from "node:path";
+import { isAbsolute, join } from "node:path";
 import { compareTrace, type StrategyResult } from "../replay/compare.js";
 import { compareWorkload } from "../replay/compare-workload.js";
 import { figureColumns } from "../report/comparison.js";
@@ -40,7 +40,7 @@ export async function countCase(module: WebAssembly.Module, inputs: CaseInputs, 
     const { statistics, results } = await compareWorkload(module, workload, { ...replay, seed, memory, operations });
     return counters("workload", statistics, results);
   }
-  const file = resolve(directory, inputs.trace);
+  const file = isAbsolute(inputs.trace) ? inputs.trace : join(directory, inputs.trace);
   const { statistics, results, incomplete } = await compareTrace(module, openTraceText(file), {
     ...replay,
     ...(inputs.device === null ? {} : { device: inputs.device }),
@@ -48,6 +48,6 @@ export async function countCase(module: WebAssembly.Module, inputs: CaseInputs, 
     ...(inputs.to === null ? {} : { to: inputs.to }),
   });
   if (incomplete !== null) throw new TraceError("gzip", incomplete);
-  requireMappings(statistics, inputs.trace);
+  requireMappings(statistics, file);
   return counters("trace", statistics, results);
 }

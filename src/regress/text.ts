@@ -1,5 +1,5 @@
 /** A regression run as people read it. */
-import { plainTable } from "../report/table.js";
+import { plainTable, wrap } from "../report/table.js";
 import { grouped } from "../report/units.js";
 import type { CaseComparison, Difference, Regression } from "./compare.js";
 
@@ -79,7 +79,7 @@ function wallTable(cases: readonly CaseComparison[]): string {
 
 /** The whole run: what it found, every difference by case, and wall-clock figures where there are any. */
 export function regressionText(regression: Regression): string {
-  const blocks = [`${regression.suite} against ${regression.baseline}: ${headline(regression)}`];
+  const blocks = [wrap(`${regression.suite} against ${regression.baseline}: ${headline(regression)}`, 100).join("\n")];
   for (const { name, state, differences } of regression.cases) {
     if (state in LONELY) blocks.push(`${name}: ${LONELY[state]}`);
     else if (differences.length > 0) blocks.push(`${name}\n${indented(differencesTable(differences))}`);

@@ -3,7 +3,7 @@ import type { Reclaim } from "../engine/page-table.js";
 import type { Comparison, StrategyComparison, StrategyResult } from "../replay/compare.js";
 import type { WorkloadComparison } from "../replay/compare-workload.js";
 import type { ReplayFigures } from "../replay/replay.js";
-import { plainTable } from "./table.js";
+import { plainTable, wrap } from "./table.js";
 import { bytes, grouped, significant, sizeName } from "./units.js";
 
 /** What was asked, as it stands at the head of every report, whatever was compared. */
@@ -174,19 +174,6 @@ function strategiesText(title: string, inputs: ReplayInputs, { results, domains 
     "",
     ...wrap(verdict(results), 100),
   ].join("\n");
-}
-
-function wrap(text: string, width: number): string[] {
-  const lines: string[] = [];
-  let line = "";
-  for (const word of text.split(" ")) {
-    if (line !== "" && line.length + word.length + 1 > width) {
-      lines.push(line);
-      line = "";
-    }
-    line += line === "" ? word : ` ${word}`;
-  }
-  return [...lines, line];
 }
 
 /**

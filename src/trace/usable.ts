@@ -3,8 +3,7 @@ import { TraceError } from "./errors.js";
 import type { TraceStatistics } from "./reader.js";
 
 const HOW_TO_RECORD =
-  "Record with iommu:map and iommu:unmap on: boot with trace_event=iommu:map,iommu:unmap,dma:* or " +
-  "trace-cmd record -e iommu:map -e iommu:unmap -e dma";
+  "Enable iommu:map, iommu:unmap and dma:*, as `trace-cmd record -e iommu:map -e iommu:unmap -e dma` does";
 
 /**
  * Accepts a trace that has been read when it has a mapping.
@@ -20,6 +19,6 @@ export function requireMappings(statistics: TraceStatistics, source: string): vo
   if (statistics.bytes === 0) refuse("an empty file");
   if ((events.map ?? 0) > 0) refuse(`all ${events.map} iommu:map events are outside the window of time`);
   const named = Object.keys(events).slice(0, 4);
-  const of = named.length > 0 ? ` (but ${named.join(", ")})` : malformed > 0 ? ` (${malformed} are malformed)` : "";
-  refuse(`no iommu:map events in ${lines} lines${of}.\n${HOW_TO_RECORD}`);
+  const instead = named.length > 0 ? `events: ${named.join(", ")}` : `malformed: ${malformed}`;
+  refuse(`no iommu:map events (lines: ${lines}, ${instead})\n${HOW_TO_RECORD}`);
 }
