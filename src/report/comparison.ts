@@ -137,6 +137,9 @@ export function workloadText(inputs: WorkloadInputs, comparison: WorkloadCompari
   );
 }
 
+/** Longer names of strategies, which have parameters, take two lines. */
+const WIDEST_NAME = 16;
+
 function strategiesText(title: string, inputs: ReplayInputs, { results, domains }: StrategyComparison): string {
   const sizes = results[0]?.figures.leaves.map(({ size }) => size) ?? [];
   // A leaf size that nobody used is not worth two columns.
@@ -145,7 +148,7 @@ function strategiesText(title: string, inputs: ReplayInputs, { results, domains 
   );
   const head = ["strategy", ...shown.map(sizeName), "tidy", "tables", "writes", "span", "fragm.", "failed"];
   const rows = results.map(({ strategy, figures }) => [
-    strategy.name,
+    strategy.name.length > WIDEST_NAME ? strategy.name.replace(/-(?=[^-]*$)/, "\n-") : strategy.name,
     ...figures.leaves
       .filter(({ size }) => shown.includes(size))
       .map(({ mean, peak }) => `${significant(mean)}/${peak}`),

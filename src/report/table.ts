@@ -13,7 +13,7 @@ export function plainTable(head: readonly string[], rows: readonly (readonly str
     style: { "padding-left": 0, "padding-right": 0, head: [], border: [] },
     colAligns: head.map((_, column) => (column < words ? "left" : "right")),
   });
-  for (const row of rows) table.push([...row]);
+  for (const row of rows) table.push(row.map((content) => ({ content, vAlign: "bottom" as const })));
   return table
     .toString()
     .split("\n")
