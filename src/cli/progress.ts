@@ -1,7 +1,9 @@
 /** Progress on stderr, when that is a terminal: of what takes longer than a second. */
-import { type Options, SingleBar } from "cli-progress";
+import { Format, type Options, SingleBar } from "cli-progress";
 
 const QUIET_MILLISECONDS = 1000;
+
+const BAR: Options = { stream: process.stderr, clearOnComplete: true, hideCursor: true, barsize: 30 };
 
 export interface ProgressOptions {
   /** What goes on, such as `reading`. */
@@ -21,14 +23,8 @@ export class Progress {
 
   constructor({ doing, unit, total }: ProgressOptions) {
     const amount = total === null ? `{value} ${unit}` : `[{bar}] {percentage} %`;
-    const ending = total === null ? "{duration_formatted}" : "{eta_formatted} to go";
-    const options: Options = {
-      format: `${doing} ${amount}, {rate} ${unit}/s, ${ending}`,
-      stream: process.stderr,
-      clearOnComplete: true,
-      hideCursor: true,
-      barsize: 30,
-    };
+    const ending = total === null ? "{duration_formatted}" : "{left} to go";
+    const options: Options = { ...BAR, format: `${doing} ${amount}, {rate} ${unit}/s, ${ending}` };
     this.#total = total;
     this.#bar = process.stderr.isTTY ? new SingleBar(options) : null;
   }
@@ -37,7 +33,10 @@ export class Progress {
   update(done: number): void {
     if (this.#bar === null) return;
     const seconds = (performance.now() - this.#begin) / 1000;
-    const payload = { rate: (done / seconds).toPrecision(3) };
+    const rate = done / seconds;
+    // The bar's own estimate knows nothing of the time before it was shown.
+    const left = this.#total === null || done === 0 ? 0 : Math.ceil((this.#total - done) / rate);
+    const payload = { rate: rate.toPrecision(3), left: Format.TimeFormat(left, BAR, 1) };
     const value = Math.round(done);
     if (this.#shown) this.#bar.update(value, payload);
     else if (seconds * 1000 >= QUIET_MILLISECONDS) {
