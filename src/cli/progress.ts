@@ -1,5 +1,5 @@
 /** Progress on stderr, when that is a terminal: of what takes longer than a second. */
-import { Format, type Options, SingleBar } from "cli-progress";
+import progress, { type Options } from "cli-progress";
 
 const QUIET_MILLISECONDS = 1000;
 
@@ -16,7 +16,7 @@ export interface ProgressOptions {
 
 /** A bar with a rate and the time to go; without a total, how much is done and since when. */
 export class Progress {
-  readonly #bar: SingleBar | null;
+  readonly #bar: progress.SingleBar | null;
   readonly #total: number | null;
   readonly #begin = performance.now();
   #shown = false;
@@ -26,7 +26,7 @@ export class Progress {
     const ending = total === null ? "{duration_formatted}" : "{left} to go";
     const options: Options = { ...BAR, format: `${doing} ${amount}, {rate} ${unit}/s, ${ending}` };
     this.#total = total;
-    this.#bar = process.stderr.isTTY ? new SingleBar(options) : null;
+    this.#bar = process.stderr.isTTY ? new progress.SingleBar(options) : null;
   }
 
   /** @param done so far, of the total */
@@ -36,7 +36,7 @@ export class Progress {
     const rate = done / seconds;
     // The bar's own estimate knows nothing of the time before it was shown.
     const left = this.#total === null || done === 0 ? 0 : Math.ceil((this.#total - done) / rate);
-    const payload = { rate: rate.toPrecision(3), left: Format.TimeFormat(left, BAR, 1) };
+    const payload = { rate: rate.toPrecision(3), left: progress.Format.TimeFormat(left, BAR, 1) };
     const value = Math.round(done);
     if (this.#shown) this.#bar.update(value, payload);
     else if (seconds * 1000 >= QUIET_MILLISECONDS) {
