@@ -1,9 +1,16 @@
 /** Progress on stderr, when that is a terminal: of what takes longer than a second. */
 import progress, { type Options } from "cli-progress";
+import { significant } from "../report/units.js";
 
 const QUIET_MILLISECONDS = 1000;
 
-const BAR: Options = { stream: process.stderr, clearOnComplete: true, hideCursor: true, barsize: 30 };
+const BAR: Options = {
+  stream: process.stderr,
+  clearOnComplete: true,
+  hideCursor: true,
+  barsize: 30,
+  autopaddingChar: " ",
+};
 
 export interface ProgressOptions {
   /** What goes on, such as `reading`. */
@@ -14,7 +21,7 @@ export interface ProgressOptions {
   readonly total: number | null;
 }
 
-/** A bar with a rate and the time to go; without a total, how much is done and since when. */
+/** A bar with a rate and the time to go; without a total, how much is done and the rate. */
 export class Progress {
   readonly #bar: progress.SingleBar | null;
   readonly #total: number | null;
@@ -22,11 +29,12 @@ export class Progress {
   #shown = false;
 
   constructor({ doing, unit, total }: ProgressOptions) {
-    const amount = total === null ? `{value} ${unit}` : `[{bar}] {percentage} %`;
-    const ending = total === null ? "{duration_formatted}" : "{left} to go";
-    const options: Options = { ...BAR, format: `${doing} ${amount}, {rate} ${unit}/s, ${ending}` };
+    const format =
+      total === null
+        ? `${doing} {value} ${unit}, {rate} ${unit}/s`
+        : `${doing} [{bar}] {percentage} %, {rate} ${unit}/s, {left} to go`;
     this.#total = total;
-    this.#bar = process.stderr.isTTY ? new progress.SingleBar(options) : null;
+    this.#bar = process.stderr.isTTY ? new progress.SingleBar({ ...BAR, format }) : null;
   }
 
   /** @param done so far, of the total */
@@ -36,7 +44,7 @@ export class Progress {
     const rate = done / seconds;
     // The bar's own estimate knows nothing of the time before it was shown.
     const left = this.#total === null || done === 0 ? 0 : Math.ceil((this.#total - done) / rate);
-    const payload = { rate: rate.toPrecision(3), left: progress.Format.TimeFormat(left, BAR, 1) };
+    const payload = { rate: significant(rate), left: progress.Format.TimeFormat(left, BAR, 1) };
     const value = Math.round(done);
     if (this.#shown) this.#bar.update(value, payload);
     else if (seconds * 1000 >= QUIET_MILLISECONDS) {
