@@ -1,5 +1,4 @@
 /** `compare --workload`: the comparison of a synthetic workload instead of a trace. */
-import { SingleBar } from "cli-progress";
 import { defaultLevels, type FormatDescription, findFormat } from "../engine/formats.js";
 import { loadModule } from "../engine/load.js";
 import { compareWorkload, workloadStrategies } from "../replay/compare-workload.js";
@@ -16,6 +15,7 @@ import { workloadOptions } from "../workloads/workload.js";
 import { findWorkload } from "../workloads/workloads.js";
 import { type ImporterFlags, importerInputs, importersOf, ofImporters } from "./compare-importers.js";
 import { writeHtmlReport } from "./html-report.js";
+import { Progress } from "./progress.js";
 import { version } from "./version.js";
 
 export interface WorkloadFlags extends ImporterFlags {
@@ -51,15 +51,7 @@ export async function compareOnWorkload(
     reclaim: flags.reclaim,
     ...importerInputs(flags, "the workload's own"),
   };
-  const progress = process.stderr.isTTY
-    ? new SingleBar({
-        format: "replaying [{bar}] {percentage} %, {eta_formatted} to go",
-        stream: process.stderr,
-        clearOnComplete: true,
-        hideCursor: true,
-      })
-    : null;
-  progress?.start(operations, 0);
+  const progress = new Progress({ doing: "replaying", unit: "operations", total: operations });
   const comparison = await compareWorkload(await loadModule(), workload, {
     ...{ seed, memory, operations, strategies },
     format: format.name,
@@ -67,8 +59,8 @@ export async function compareOnWorkload(
     reclaim: flags.reclaim,
     ...ofImporters(flags),
     recording: flags.html !== undefined,
-    onProgress: (done) => progress?.update(done),
-  }).finally(() => progress?.stop());
+    onProgress: (done) => progress.update(done),
+  }).finally(() => progress.stop());
 
   if (flags.json) process.stdout.write(workloadJson(version, inputs, comparison));
   else if (flags.csv) process.stdout.write(comparisonCsv(comparison.results));

@@ -1,10 +1,12 @@
 import { stringify } from "csv-stringify/sync";
+import type { Reclaim } from "../engine/page-table.js";
 import type { Comparison, StrategyComparison } from "../replay/compare.js";
 import type { WorkloadComparison } from "../replay/compare-workload.js";
+import type { ReplayFigures } from "../replay/replay.js";
 import type { StrategyResult } from "../replay/replays.js";
 import type { Weights } from "../strategies/joint.js";
 import { IMPORTER_LEGEND, importerText, importerVerdict, tradeDocument, tradeText } from "./importers.js";
-import { plainTable } from "./table.js";
+import { plainTable, wrap } from "./table.js";
 import { bytes, grouped, significant, sizeName } from "./units.js";
 
 /** What was asked, as it stands at the head of every report, whatever was compared. */
@@ -12,7 +14,7 @@ interface ReplayInputs {
   readonly strategies: readonly string[];
   readonly format: string;
   readonly levels: number;
-  readonly reclaim: string;
+  readonly reclaim: Reclaim;
   /** Names of the importers, and what only they look at; absent where none was asked for. */
   readonly importers?: readonly string[];
   /** Where virtual addresses come from, and bytes added to them. */
@@ -158,6 +160,9 @@ export function workloadText(inputs: WorkloadInputs, comparison: WorkloadCompari
   return strategiesText(workloadSubject(inputs, comparison), inputs, comparison);
 }
 
+/** Longer names of strategies, which have parameters, take two lines. */
+const WIDEST_NAME = 16;
+
 function strategiesText(title: string, inputs: ReplayInputs, { results, domains }: StrategyComparison): string {
   const sizes = results[0]?.figures.leaves.map(({ size }) => size) ?? [];
   // A leaf size that nobody used is not worth two columns.
@@ -166,7 +171,7 @@ function strategiesText(title: string, inputs: ReplayInputs, { results, domains 
   );
   const head = ["strategy", ...shown.map(sizeName), "tidy", "tables", "writes", "span", "fragm.", "failed"];
   const rows = results.map(({ strategy, figures }) => [
-    strategy.name,
+    strategy.name.length > WIDEST_NAME ? strategy.name.replace(/-(?=[^-]*$)/, "\n-") : strategy.name,
     ...figures.leaves
       .filter(({ size }) => shown.includes(size))
       .map(({ mean, peak }) => `${significant(mean)}/${peak}`),
@@ -205,19 +210,6 @@ function strategiesText(title: string, inputs: ReplayInputs, { results, domains 
       (sentence) => wrap(sentence, 100),
     ),
   ].join("\n");
-}
-
-function wrap(text: string, width: number): string[] {
-  const lines: string[] = [];
-  let line = "";
-  for (const word of text.split(" ")) {
-    if (line !== "" && line.length + word.length + 1 > width) {
-      lines.push(line);
-      line = "";
-    }
-    line += line === "" ? word : ` ${word}`;
-  }
-  return [...lines, line];
 }
 
 /**
@@ -287,22 +279,26 @@ function strategiesJson(
   return `${JSON.stringify(document, null, 2)}\n`;
 }
 
+/** Every figure by a name of its own: leaves of a size are `leaves2MMean`, `leaves2MPeak` and `leaves2MAtEnd`. */
+export function figureColumns({ leaves, ...rest }: ReplayFigures): Record<string, number> {
+  const bySize = leaves.flatMap(({ size, mean, peak, atEnd }) => [
+    [`leaves${sizeName(size)}Mean`, mean],
+    [`leaves${sizeName(size)}Peak`, peak],
+    [`leaves${sizeName(size)}AtEnd`, atEnd],
+  ]);
+  return { ...Object.fromEntries(bySize), ...rest };
+}
+
 /** The comparison as CSV (RFC 4180), one row a strategy. */
 export function comparisonCsv(results: readonly StrategyResult[]): string {
   const rows = results.map(({ strategy, figures, importers }) => {
-    const { leaves, ...rest } = figures;
-    const bySize = leaves.flatMap(({ size, mean, peak, atEnd }) => [
-      [`leaves${sizeName(size)}Mean`, mean],
-      [`leaves${sizeName(size)}Peak`, peak],
-      [`leaves${sizeName(size)}AtEnd`, atEnd],
-    ]);
     const ofImporters = importers.flatMap(({ name, entriesUsed, entriesAttainable, tidiness, refused }) =>
       Object.entries({ entriesUsed, entriesAttainable, tidiness, refused }).map(([key, value]) => [
         `${name} ${key}`,
         value,
       ]),
     );
-    return { strategy: strategy.name, ...Object.fromEntries(bySize), ...rest, ...Object.fromEntries(ofImporters) };
+    return { strategy: strategy.name, ...figureColumns(figures), ...Object.fromEntries(ofImporters) };
   });
   return stringify(rows, { header: true });
 }

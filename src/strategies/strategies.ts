@@ -1,5 +1,5 @@
 import * as layout from "../../assembly/layout.js";
-import { IommuError } from "../engine/errors.js";
+import { UnknownNameError } from "../engine/errors.js";
 import { alignmentBounds, FLUSHES, type LinuxIovaOptions, MOST_ALIGNMENT } from "../engine/linux-iova.js";
 
 /** How a strategy chooses an IOVA, as the replay in WASM understands it (POLICY_*, ALIGN_* of assembly/layout.ts). */
@@ -143,8 +143,8 @@ function maxAlignShift(name: string): Strategy | null {
 export function findStrategy(name: string): Strategy {
   const found = strategies.find((strategy) => strategy.name === name) ?? maxAlignShift(name);
   if (found) return found;
-  const names = strategyNames.map((strategy) => strategy.name).join(", ");
-  throw new IommuError("invalid", `use strategy "${name}"`, undefined, `the strategies are ${names}`);
+  const names = strategyNames.map((strategy) => strategy.name);
+  throw new UnknownNameError("strategy", "strategies", name, names);
 }
 
 /** The rule as the fields of a replay's setup. */
