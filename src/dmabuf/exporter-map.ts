@@ -18,11 +18,11 @@ import type { Attachment } from "./attachment.js";
 import type { ExporterMapping } from "./dma-buf.js";
 import { DmaBufMisuseError } from "./errors.js";
 
-/** Pages of the host and of VRAM are of 4 KiB. */
-const PAGE = 4096n;
+/** Bytes of a page, of the host as of VRAM. */
+export const PAGE = 4096n;
 const MMIO = dmaAttributes("MMIO");
 
-/** Pages of 4 KiB that hold so many bytes. */
+/** Pages that hold so many bytes. */
 export function pagesFor(bytes: bigint): number {
   return Number((bytes + PAGE - 1n) / PAGE);
 }

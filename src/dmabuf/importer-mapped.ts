@@ -9,9 +9,9 @@ import { hex, type PrivateAddress, privateAddress } from "../engine/addresses.js
 import { IommuError } from "../engine/errors.js";
 import type { IovaSpace } from "../engine/iova-space.js";
 import type { Permissions } from "../engine/page-table.js";
-import { alignDown, alignUp, isAligned } from "../importers/bits.js";
-import type { Hint, Wish } from "../importers/hint.js";
-import { type Congruence, type JointCongruence, joinCongruences, type UnmetWish } from "./congruence.js";
+import { alignDown, alignUp, isAligned, pageSizesOf } from "../importers/bits.js";
+import type { Hint } from "../importers/hint.js";
+import { type HintedRequest, hintedRequest, unmetWishes } from "../strategies/hinted.js";
 
 export interface HintedMapping {
   /** Address of the first byte. */
@@ -20,7 +20,8 @@ export interface HintedMapping {
   readonly length: bigint;
   /** What the importer's hardware gets. */
   readonly segments: readonly PrivateRange[];
-  readonly unmet: readonly UnmetWish[];
+  /** Names of the preferred wishes of the hint that were not met. */
+  readonly unmet: readonly string[];
 }
 
 interface Live {
@@ -66,21 +67,16 @@ export class ImporterDomain {
     const length = memory.reduce((sum, range) => sum + range.length, 0n);
     const operation = `map ${hex(length)} bytes in domain ${this.domain.name} as hinted`;
     const offset = checkBreaks(memory, granule, operation);
-    const unmet: UnmetWish[] = [];
-    const wishes = congruences(hint, offset, granule, operation, unmet);
-    const { congruence, dropped } = joinCongruences(
-      wishes,
-      physicalWish(memory, this.domain.table.pageSizes),
-      operation,
-    );
-    unmet.push(...dropped);
-    const start = this.#allocate(alignUp(offset + length, granule), congruence, hint.addressLimit, operation, unmet);
+    const bytes = alignUp(offset + length, granule);
+    const request = hintedRequest(hint, bytes, { granule, offset });
+    const wanted = forIommu(request, memory, this.domain.table.pageSizes);
+    const start = this.#allocate(bytes, wanted, operation);
     const address = privateAddress(start + offset);
     const mappings = this.#mapAt(start, memory, permissions, new Set(users));
     const segments = splitSegments(address, length, hint, this.domain);
-    if (segments.length > 1 && hint.singleSegment) {
-      unmet.push({ wish: "singleSegment", explanation: `${segments.length} segments, each as long as it may be` });
-    }
+    // No segment crosses the boundary: they are cut there.
+    const unmet = unmetWishes(hint, start, bytes, offset).filter((wish) => wish !== "boundary");
+    if (segments.length > 1 && hint.singleSegment) unmet.push("singleSegment");
     const mapping = { address, length, segments, unmet };
     this.#live.set(mapping, { start, mappings });
     return mapping;
@@ -131,41 +127,18 @@ export class ImporterDomain {
     return mappings;
   }
 
-  /** The highest IOVA; of a congruence that is only preferred as much as there is room for. */
-  #allocate(
-    length: bigint,
-    { residue, modulus, floor, wish, wished }: JointCongruence,
-    limit: Wish<bigint> | undefined,
-    operation: string,
-    unmet: UnmetWish[],
-  ): PrivateAddress {
-    const { granule, last } = this.#space;
-    const limits = [limit === undefined || limit.value > last ? last : limit.value];
-    if (limit?.strength === "prefer" && limits[0] < last) limits.push(last);
-    for (const highest of limits) {
-      for (let at = modulus; at >= floor && at >= granule; at >>= 1n) {
-        const start = this.#tryAllocate({ length, alignment: at, congruentTo: residue & (at - 1n), last: highest });
-        if (start === null) continue;
-        if (highest > limits[0]) {
-          unmet.push({ wish: "addressLimit", explanation: `at most ${hex(limits[0])} was preferred: no room there` });
-        }
-        if (at < wished && wish !== null) {
-          unmet.push({ wish, explanation: `modulo ${hex(wished)} was preferred, there is room modulo ${hex(at)}` });
-        }
-        return start;
+  /** The highest IOVA; of what is only preferred as much as there is room for. */
+  #allocate(length: bigint, { modulus, address, least, last }: HintedRequest, operation: string): PrivateAddress {
+    const highest = last === undefined || last > this.#space.last ? this.#space.last : last;
+    for (let alignment = modulus; alignment >= least; alignment >>= 1n) {
+      try {
+        return this.#space.allocate({ length, alignment, congruentTo: address & (alignment - 1n), last: highest });
+      } catch (error) {
+        if (!(error instanceof IommuError && error.code === "space-exhausted")) throw error;
       }
     }
-    const what = `no free range ends by ${hex(limits.at(-1) as bigint)} and is ${hex(residue)} modulo ${hex(floor)}`;
+    const what = `no free range ends by ${hex(highest)} and begins at ${hex(address & (least - 1n))} modulo ${hex(least)}`;
     throw new IommuError("space-exhausted", operation, undefined, what);
-  }
-
-  #tryAllocate(request: Parameters<IovaSpace["allocate"]>[0]): PrivateAddress | null {
-    try {
-      return this.#space.allocate(request);
-    } catch (error) {
-      if (error instanceof IommuError && error.code === "space-exhausted") return null;
-      throw error;
-    }
   }
 }
 
@@ -183,40 +156,21 @@ function checkBreaks(memory: readonly MemoryRange[], granule: bigint, operation:
   return memory[0].address & (granule - 1n);
 }
 
-/** What the hint asks of the granule that the buffer begins in. */
-function congruences(hint: Hint, offset: bigint, granule: bigint, operation: string, unmet: UnmetWish[]): Congruence[] {
-  const asked: (Congruence & { strength: "must" | "prefer" })[] = [];
-  const add = (wish: "congruentTo" | "align", address: bigint, modulus: bigint, strength: "must" | "prefer"): void => {
-    if (modulus <= granule) return;
-    const residue = (address - offset) & (modulus - 1n);
-    if (isAligned(residue, granule)) {
-      asked.push({ residue, modulus, wish, strength, floor: strength === "must" ? modulus : granule });
-      return;
-    }
-    const explanation = `${hex(address)} and the memory differ within a granule of ${granule} bytes`;
-    if (strength === "must") throw new IommuError("invalid", operation, address, `${wish}: ${explanation}`);
-    unmet.push({ wish, explanation });
-  };
-  const { congruentTo, align } = hint;
-  if (congruentTo) add("congruentTo", congruentTo.value.address, congruentTo.value.modulus, congruentTo.strength);
-  if (align) add("align", 0n, align.value, align.strength);
-  return asked.sort((one, other) => Number(other.strength === "must") - Number(one.strength === "must"));
-}
-
-/** Congruent to the longest range, as far as the IOMMU has leaves that fit into it. */
-function physicalWish(memory: readonly MemoryRange[], pageSizes: bigint): Congruence {
-  let before = 0n;
-  let best = { residue: 0n, length: 0n };
+/**
+ * The request, and beyond it congruence to the longest range as far as the IOMMU has leaves that fit into it, unless that is
+ * at odds with the request.
+ */
+function forIommu(request: HintedRequest, memory: readonly MemoryRange[], pageSizes: bigint): HintedRequest {
+  // Bytes from the first granule on.
+  let before = memory[0].address & ((pageSizes & -pageSizes) - 1n);
+  let longest = { at: 0n, length: 0n };
   for (const { address, length } of memory) {
-    if (length > best.length) best = { residue: address - before, length };
+    if (length > longest.length) longest = { at: address - before, length };
     before += length;
   }
-  let modulus = pageSizes & -pageSizes;
-  for (let size = modulus; size <= pageSizes; size <<= 1n) {
-    if ((pageSizes & size) !== 0n && size <= best.length) modulus = size;
-  }
-  const granule = pageSizes & -pageSizes;
-  return { residue: alignDown(best.residue & (modulus - 1n), granule), modulus, wish: null, floor: granule };
+  const modulus = pageSizesOf(pageSizes).findLast((size) => size <= longest.length) ?? 0n;
+  if (modulus <= request.modulus || !isAligned(longest.at ^ request.address, request.modulus)) return request;
+  return { ...request, modulus, address: longest.at & (modulus - 1n) };
 }
 
 /** One run of IOVA, cut where the hint says that a segment ends. */

@@ -7,7 +7,6 @@ export { Attachment, type ImporterOps, type Mapped } from "./attachment.js";
 export { type AttachOptions, DmaBuf, type Exporter, type ExporterMapping } from "./dma-buf.js";
 export { DmaBufError, type DmaBufErrorCode, type DmaBufMisuse, DmaBufMisuseError } from "./errors.js";
 export { type ImportRequest, mapImport, type Party, planImport } from "./import.js";
-export type { UnmetWish } from "./congruence.js";
 export { type HintedMapping, ImporterDomain } from "./importer-mapped.js";
 export { type MappingTypeName, type Match, matchMapping, type Offer, type Want } from "./mapping-type.js";
 export { MmioBuffer, type MmioOptions } from "./mmio.js";

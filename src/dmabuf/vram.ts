@@ -9,7 +9,7 @@ import { systemHeapBuffer } from "../workloads/host-memory.js";
 import type { Attachment } from "./attachment.js";
 import { DmaBuf, type Exporter } from "./dma-buf.js";
 import { DmaBufError } from "./errors.js";
-import { blocksOf, importingDevice, mapBlocks, mapScatterlist, pagesFor } from "./exporter-map.js";
+import { blocksOf, importingDevice, mapBlocks, mapScatterlist, PAGE, pagesFor } from "./exporter-map.js";
 import { type HostForwarding, type PciNode, p2pMapType } from "./p2p.js";
 
 export type Placement = "vram" | "system";
@@ -38,7 +38,7 @@ export class VramBuffer {
     this.#pages = pagesFor(bytes);
     this.#memory = options.vram.allocate(this.#pages);
     const name = options.name ?? `VRAM of ${options.node.name}`;
-    this.dmaBuf = new DmaBuf(name, BigInt(this.#pages) * 4096n, this.#exporter(name), options.host);
+    this.dmaBuf = new DmaBuf(name, BigInt(this.#pages) * PAGE, this.#exporter(name), options.host);
   }
 
   get placement(): Placement {

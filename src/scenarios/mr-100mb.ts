@@ -3,6 +3,7 @@
  * importer asked for (Gunthorpe, linux-rdma, 2024-11-05: "200K" and "only 16 bytes").
  */
 import { mapSg, type MemoryRange } from "../dma/index.js";
+import { rangesOf } from "../dmabuf/exporter-map.js";
 import { ImporterDomain, planImport } from "../dmabuf/index.js";
 import { physicalAddress } from "../engine/addresses.js";
 import type { Engine } from "../engine/engine.js";
@@ -53,7 +54,7 @@ function withLinux(engine: Engine, memory: readonly MemoryRange[]): Row {
   const { dma, domain } = machine.add(HCA, 0x100, { dmaMask: (1n << 64n) - 1n, maxSegmentSize: 2n * GIB });
   const entries = memory.map(({ address, length }) => ({ physical: address, length }));
   const { segments } = mapSg(dma, NOW, entries, "bidirectional");
-  const ranges = segments.map((segment) => ({ kind: "dma" as const, device: dma, ...segment }));
+  const ranges = rangesOf(dma, segments);
   const party = { name: HCA, device: dma };
   const plan = planImport({ importer: findImporter("mlx5"), party, ranges, va: VA });
   return row("linux", "-", plan, domain.dma.table);

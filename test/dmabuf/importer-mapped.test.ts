@@ -105,7 +105,7 @@ describe("what a hint asks for", () => {
   ])("%s", (_what, hint, holds, unmet) => {
     const mapping = map(buffer, hint);
     expect(holds(mapping)).toBe(true);
-    expect(mapping.unmet.map(({ wish }) => wish)).toEqual(unmet);
+    expect(mapping.unmet).toEqual(unmet);
     expect(reached(mapping)).toEqual(Array.from({ length: 1024 }, (_, page) => 0x1_0020_1000n + BigInt(page) * PAGE));
     own.unmap(mapping);
     expect(domain.mappings).toEqual([]);
@@ -135,6 +135,19 @@ describe("what a hint asks for", () => {
     refused(code, () => map(memory, hint));
     expect([domain.mappings, domain.table.counters.entriesWritten]).toEqual([[], entriesWritten]);
     expect(map(buffer).address + 4n * MIB).toBeGreaterThan((1n << 48n) - 4n * MIB);
+  });
+
+  test("memory that begins inside a page keeps its offset, and is congruent all the same", () => {
+    const memory = [range(0x1_0020_1800n, 4n * MIB - 0x800n)];
+    const { address } = map(memory);
+    expect(address % (2n * MIB)).toBe(0x1800n);
+    const va = 0x7f00_0000_5800n;
+    const mapping = map(memory, { congruentTo: prefer(congruent(va, 8n * MIB), "") });
+    expect([mapping.address % (8n * MIB), mapping.unmet]).toEqual([0x5800n, []]);
+    expect(group.devices[0].program(mapping.segments[0]).access(8n)).toMatchObject({
+      touches: "own",
+      access: { physical: 0x1_0020_1808n },
+    });
   });
 
   test("a range that the table refuses undoes those before it", () => {
