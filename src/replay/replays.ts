@@ -3,13 +3,14 @@ import { instantiateEngine } from "../engine/engine.js";
 import type { Reclaim } from "../engine/page-table.js";
 import { EntryCounter } from "../importers/depth.js";
 import type { AnyImporter } from "../importers/importers.js";
-import { JointPlacer, type Trade, type Weights } from "../strategies/joint.js";
+import type { Weights } from "../strategies/joint.js";
+import { JointPlacer, type Trade } from "../strategies/joint-placer.js";
 import { PlacementColumn, type Placer } from "../strategies/placement.js";
 import { newPlacer, withImporters } from "../strategies/placer.js";
 import { asksImporter, type Strategy } from "../strategies/strategies.js";
 import type { OperationBatch } from "../trace/batch.js";
 import { dmaLimit, ImporterAccount, type ImporterFigures } from "./importer-figures.js";
-import { BatchMappings } from "./mappings.js";
+import { BatchMappings } from "../trace/mappings.js";
 import { Replay, type ReplayFigures } from "./replay.js";
 import { type VirtualAddressOptions, VirtualAddresses } from "./virtual-addresses.js";
 
