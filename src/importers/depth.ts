@@ -6,7 +6,7 @@ import { dmaAddress } from "../engine/addresses.js";
 import type { AnyImporter } from "./importers.js";
 import type { Importer, Plan } from "./importer.js";
 
-/** Virtual addresses are told apart modulo 4 GiB: no importer but amdgpu has entries above 2 GiB, and it never asks. */
+/** Virtual addresses are told apart modulo 4 GiB: entries are at most 2 GiB, but for amdgpu's, which no address decides. */
 const PERIOD_PAGES = 2 ** 20;
 /** Most low bits that matter. */
 export const DEEPEST = 32;

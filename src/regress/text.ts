@@ -38,14 +38,21 @@ export function headline({ cases, compared, differing }: Regression): string {
 /** What a case that is in one of the two only is. */
 export const LONELY: Readonly<Record<string, string>> = { new: "not in the baseline", gone: "not in the suite" };
 
+/** Longer values, which are lists of names, are cut so that a line keeps to 100 columns; the JSON has them whole. */
+const WIDEST_VALUE = 22;
+
+function cut(text: string): string {
+  return text.length > WIDEST_VALUE ? `${text.slice(0, WIDEST_VALUE - 3)}...` : text;
+}
+
 /** A case's differences as an aligned table. */
 export function differencesTable(differences: readonly Difference[]): string {
   return plainTable(
     ["counter", "before", "after", "change", ""],
     differences.map(({ counter, before, after, change, allowed }) => [
       counter,
-      exact(before),
-      exact(after),
+      cut(exact(before)),
+      cut(exact(after)),
       percent(change),
       allowed === null ? "" : "allowed",
     ]),

@@ -4,7 +4,7 @@ import { IommuError } from "../engine/errors.js";
 import { agreement, type Entries, type EntryCounter } from "../importers/depth.js";
 import type { AnyImporter } from "../importers/importers.js";
 import type { Importer, Segment } from "../importers/importer.js";
-import type { BatchMappings } from "./mappings.js";
+import type { BatchMappings } from "../trace/mappings.js";
 
 /** An importer's entries over all mappings that a strategy could place. */
 export interface ImporterFigures {

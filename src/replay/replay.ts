@@ -7,7 +7,7 @@ import type { LinearMemory } from "../engine/linear-memory.js";
 import { PageTable, type Reclaim } from "../engine/page-table.js";
 import { ruleFields, type Strategy } from "../strategies/strategies.js";
 import type { OperationBatch } from "../trace/batch.js";
-import { pagesAt } from "./mappings.js";
+import { pagesAt } from "../trace/mappings.js";
 import type { MappedSpace } from "./recording.js";
 
 /** Options of a replay; each has the default of a typical machine. */

@@ -2,7 +2,7 @@
 import { IommuError } from "../engine/errors.js";
 import { Random } from "../random.js";
 import type { OperationBatch } from "../trace/batch.js";
-import type { BatchMappings } from "./mappings.js";
+import type { BatchMappings } from "../trace/mappings.js";
 
 /**
  * Where a trace does not say: `same-as-pa`, the physical address of the first byte, as for huge pages of a process;

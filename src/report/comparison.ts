@@ -5,8 +5,9 @@ import type { WorkloadComparison } from "../replay/compare-workload.js";
 import type { ReplayFigures } from "../replay/replay.js";
 import type { StrategyResult } from "../replay/replays.js";
 import type { Weights } from "../strategies/joint.js";
-import { IMPORTER_LEGEND, importerText, importerVerdict, tradeDocument, tradeText } from "./importers.js";
+import { IMPORTER_LEGEND, importerText, importerVerdict } from "./importers.js";
 import { plainTable, wrap } from "./table.js";
+import { tradeDocument, tradeText } from "./trade.js";
 import { bytes, grouped, significant, sizeName } from "./units.js";
 
 /** What was asked, as it stands at the head of every report, whatever was compared. */

@@ -1,9 +1,8 @@
 /** What importers get, beside the IOMMU's figures. */
 import type { ImporterFigures } from "../replay/importer-figures.js";
 import type { StrategyResult } from "../replay/replays.js";
-import { type Candidate, candidateName, type Trade } from "../strategies/joint.js";
 import { plainTable } from "./table.js";
-import { bytes, grouped, significant, sizeName } from "./units.js";
+import { grouped, sizeName } from "./units.js";
 
 /** Entry sizes that are named in a row. */
 const SHOWN_SIZES = 3;
@@ -87,71 +86,3 @@ export function importerText(results: readonly StrategyResult[], index: number, 
 export const IMPORTER_LEGEND =
   "IOMMU leaves, entries: over all mappings. unmet: mappings placed with less than their strategy preferred. refused: " +
   "mappings whose addresses the importer cannot use.";
-
-function costs({ iommuLeaves, importerEntries, spacePages, score }: Omit<Candidate, "serves" | "modulus" | "address">) {
-  return [String(iommuLeaves), String(importerEntries), bytes(spacePages * 4096), significant(score)];
-}
-
-/** The trade of a joint strategy: what serving each side alone would cost, and the mapping they disagree about most. */
-export function tradeText(name: string, { weights, sums, widest }: Trade): string {
-  const head = ["IOMMU leaves", "entries", "IOVA space", "score"];
-  const total = { nobody: "anywhere", importer: "best for the importer", iommu: "best for the IOMMU", joint: "chosen" };
-  const rows = (Object.keys(total) as (keyof typeof total)[]).map((side) => [
-    total[side],
-    ...costs(sums[side]),
-    String(sums[side].chosen),
-  ]);
-  const lines = [
-    `${name}: scores with weights iommu=${weights.iommu}, importer=${weights.importer}, space=${weights.space}`,
-    "",
-    plainTable(["over all mappings", ...head, "chosen"], rows),
-  ];
-  if (widest === null) return [...lines, "", "IOMMU and importer never disagree here."].join("\n");
-  const { virtualPage, pieces, candidates, chosen, why } = widest;
-  const pages = pieces.reduce((sum, piece) => sum + piece.pages, 0);
-  const buffer =
-    `${bytes(pages * 4096)} at VA 0x${(virtualPage * 4096).toString(16)}, ` +
-    `PA 0x${(pieces[0].physicalPage * 4096).toString(16)}${pieces.length > 1 ? ` and ${pieces.length - 1} more pieces` : ""}`;
-  return [
-    ...lines,
-    "",
-    `They disagree most about ${buffer}:`,
-    "",
-    plainTable(
-      ["candidate", ...head, ""],
-      candidates.map((candidate) => [
-        candidateName(candidate),
-        ...costs(candidate),
-        candidate === chosen ? "chosen" : "",
-      ]),
-    ),
-    "",
-    `Chosen is ${candidateName(chosen)}: ${why}.`,
-  ].join("\n");
-}
-
-/** The trade as it stands in JSON: addresses as hex strings, sizes in bytes. */
-export function tradeDocument({ weights, sums, widest }: Trade): Readonly<Record<string, unknown>> {
-  const hexPage = (page: number): string => `0x${(page * 4096).toString(16)}`;
-  const sized = <T extends { readonly spacePages: number }>({ spacePages, ...rest }: T) => ({
-    ...rest,
-    spaceBytes: spacePages * 4096,
-  });
-  const candidate = ({ modulus, address, ...rest }: Candidate) => ({
-    name: candidateName({ modulus, serves: rest.serves }),
-    modulus: modulus * 4096,
-    address: hexPage(address),
-    ...sized(rest),
-  });
-  return {
-    weights,
-    sums: Object.fromEntries(Object.entries(sums).map(([side, values]) => [side, sized(values)])),
-    widest: widest && {
-      va: hexPage(widest.virtualPage),
-      pieces: widest.pieces.map(({ physicalPage, pages }) => ({ pa: hexPage(physicalPage), bytes: pages * 4096 })),
-      candidates: widest.candidates.map(candidate),
-      chosen: candidateName(widest.chosen),
-      why: widest.why,
-    },
-  };
-}

@@ -69,6 +69,12 @@ export function hintedRequest(hint: Hint, length: bigint, options: HintedOptions
     if (end > size) {
       // The DMA API cuts segments at the boundary, so only a single segment cannot be had.
       if (boundary.strength === "must" && hint.singleSegment?.strength === "must") {
+        const preferred = met.filter(({ wish }) => wish.strength === "prefer").map(({ name }) => name);
+        if (preferred.length > 0) {
+          const less = Object.fromEntries(Object.entries(hint).filter(([name]) => !preferred.includes(name)));
+          const request = hintedRequest(less as unknown as Hint, length, options);
+          return { ...request, unmet: [...unmet, ...preferred, ...request.unmet] };
+        }
         const what = `choose an IOVA: must boundary ${hex(boundary.value)} (${boundary.reason})`;
         throw new IommuError("invalid", what, undefined, `${hex(length)} bytes in a single segment cross it`);
       }

@@ -9,7 +9,7 @@ import {
   PLACEMENT_LEAST,
   PLACEMENT_MODULUS,
 } from "../../assembly/layout.js";
-import type { BatchMappings } from "../replay/mappings.js";
+import type { BatchMappings } from "../trace/mappings.js";
 
 const PAGE_BYTES = 4096;
 const BYTES_4_GIB = 2 ** 32;

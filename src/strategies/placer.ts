@@ -2,7 +2,8 @@
 import { IommuError } from "../engine/errors.js";
 import type { AnyImporter } from "../importers/importers.js";
 import { hintedPlacer, vaCongruentPlacer } from "./hinted.js";
-import { JointPlacer, type Weights } from "./joint.js";
+import type { Weights } from "./joint.js";
+import { JointPlacer } from "./joint-placer.js";
 import type { Placer } from "./placement.js";
 import { RingContiguous } from "./ring-contiguous.js";
 import { asksImporter, type Strategy } from "./strategies.js";

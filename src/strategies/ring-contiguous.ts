@@ -3,7 +3,7 @@
  * section 3), where a descriptor's 64 pages do. A ring is taken to be what one CPU maps in one domain: operations do not
  * say in which direction data goes, so receiving and sending share a chunk. What is longer than a chunk has a range of its own.
  */
-import type { BatchMappings } from "../replay/mappings.js";
+import type { BatchMappings } from "../trace/mappings.js";
 import { ANYWHERE, type PlacementColumn, type Placer } from "./placement.js";
 
 /** Pages of a receive descriptor of the paper's NIC, 256 KiB. */

@@ -1,7 +1,7 @@
 /** Places the buffers of cases with a strategy: one replay for many, a domain for each. */
 import { instantiateEngine } from "../engine/engine.js";
 import type { AnyImporter } from "../importers/importers.js";
-import { BatchMappings } from "../replay/mappings.js";
+import { BatchMappings } from "../trace/mappings.js";
 import { Replay } from "../replay/replay.js";
 import { PlacementColumn } from "../strategies/placement.js";
 import { newPlacer } from "../strategies/placer.js";

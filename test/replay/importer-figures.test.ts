@@ -151,7 +151,7 @@ describe("importers in a comparison", () => {
       iommu: { iommuLeaves: 514, importerEntries: 1025, spacePages: 1536, score: 2053, chosen: 0 },
       joint: { iommuLeaves: 1025, importerEntries: 3, spacePages: 1536, score: 2053, chosen: 2 },
     });
-    expect(joint.trade?.widest?.why).toMatch(/^score 2050 is shared with PA modulo 2M, which comes later$/);
+    expect(joint.trade?.widest?.chosen).toMatchObject({ serves: "importer", modulus: 512, score: 2 * 1024 + 2 });
     expect(joint.figures.leavesUsed).toBe(1025);
     expect(joint.importers[0].entriesUsed).toBe(3);
   });

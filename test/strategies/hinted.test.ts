@@ -83,6 +83,13 @@ describe("what a hint asks of an IOVA's value", () => {
     expect(hintedRequest(hint, 8192n)).toMatchObject({ modulus: 4096n, address: 0n, unmet: ["congruentTo"] });
   });
 
+  it("gives up a preferred congruence that would put a single segment across its boundary", () => {
+    const boundaries = { boundary: must(0xffffn, why), singleSegment: must(true as const, why) };
+    const hint = { ...base, ...boundaries, congruentTo: prefer(congruent("60K", "64K"), why) };
+    const expected = { modulus: 8192n, address: 0n, least: 8192n, unmet: ["congruentTo"] };
+    expect(hintedRequest(hint, 8192n)).toEqual(expected);
+  });
+
   it.each<[string, Hint, RegExp]>([
     [
       "two congruences",

@@ -3,7 +3,8 @@ import { describe, expect, it } from "vitest";
 import { dmaAddress } from "../../src/engine/addresses.js";
 import { findImporter } from "../../src/importers/importers.js";
 import type { Importer } from "../../src/importers/importer.js";
-import { candidateName, JointScorer, parseWeights, whyChosen } from "../../src/strategies/joint.js";
+import { candidateName, whyChosen } from "../../src/report/trade.js";
+import { JointScorer, parseWeights } from "../../src/strategies/joint.js";
 
 const LEAVES = 0x20_1000n;
 const xe = findImporter("xe") as Importer;

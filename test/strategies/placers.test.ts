@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { findImporter } from "../../src/importers/importers.js";
-import { BatchMappings } from "../../src/replay/mappings.js";
+import { BatchMappings } from "../../src/trace/mappings.js";
 import type { Replay } from "../../src/replay/replay.js";
 import { PlacementColumn, type Placer } from "../../src/strategies/placement.js";
 import { newPlacer, withImporters } from "../../src/strategies/placer.js";

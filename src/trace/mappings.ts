@@ -11,7 +11,7 @@ import {
   PIECE_LENGTH,
   PIECE_PHYSICAL,
 } from "../../assembly/layout.js";
-import type { OperationBatch } from "../trace/batch.js";
+import type { OperationBatch } from "./batch.js";
 
 const OPERATION_WORDS = OPERATION_BYTES >>> 2;
 const PIECE_WORDS = PIECE_BYTES >>> 2;
