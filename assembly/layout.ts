@@ -602,6 +602,21 @@ export const REPLAY_LEAST_ALIGNMENT = 80;
 export const REPLAY_MOST_ALIGNMENT = 84;
 export const REPLAY_FLUSH = 88;
 
+/** Where a strategy that looks at each mapping by itself wants it: a record an operation (bytes). */
+export const PLACEMENT_BYTES = 48;
+/** u64: the IOVA is congruent to PLACEMENT_ADDRESS modulo this power of two. */
+export const PLACEMENT_MODULUS = 0;
+export const PLACEMENT_ADDRESS = 8;
+/** u64: the smallest power of two that the modulus may be halved to where there is no room. */
+export const PLACEMENT_LEAST = 16;
+/** u64: bytes of the chunk of IOVAs that the mapping shares with others, 0 where it has a range of its own. */
+export const PLACEMENT_CHUNK_LENGTH = 24;
+/** u64: where in its chunk the mapping begins; the chunk is allocated at 0. */
+export const PLACEMENT_CHUNK_OFFSET = 32;
+/** u32: index of the chunk; of an unmap, whether the chunk goes back with it. */
+export const PLACEMENT_CHUNK = 40;
+export const PLACEMENT_CHUNK_ENDS = 44;
+
 /** Results (bytes; u64 unless said otherwise). Arrays of 6 by level. */
 export const REPLAY_RESULT_BYTES = 384;
 export const RESULT_OPERATIONS = 0;
@@ -633,3 +648,5 @@ export const RESULT_TOTAL_PEAK = 272;
 export const RESULT_TOTAL = 280;
 /** Up to which operation RESULT_LEAVES_SUM has been brought; the results are complete after `replaySummarize`. */
 export const RESULT_LEAVES_SINCE = 288;
+/** Mappings that were placed with less than their PLACEMENT_MODULUS. */
+export const RESULT_UNMET = 336;

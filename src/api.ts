@@ -23,6 +23,8 @@ export {
 } from "./engine/linux-iova.js";
 export * from "./engine/page-table.js";
 export { PhysicalMemory } from "./engine/physical-memory.js";
+export * as importers from "./importers/index.js";
+export { allocateHinted, type HintedOptions, type HintedRequest, hintedRequest } from "./strategies/hinted.js";
 export { type Capabilities, type CapabilityOptions, makeCapabilities } from "./vtd/capabilities.js";
 export type { InterruptMessage } from "./vtd/event.js";
 export type { FaultRecord, PendingFault } from "./vtd/faults.js";

@@ -3,6 +3,7 @@ import { SingleBar } from "cli-progress";
 import { defaultLevels, type FormatDescription, findFormat } from "../engine/formats.js";
 import { loadModule } from "../engine/load.js";
 import { compareWorkload, workloadStrategies } from "../replay/compare-workload.js";
+import { comparable } from "../replay/replays.js";
 import {
   comparisonCsv,
   type WorkloadInputs,
@@ -13,10 +14,11 @@ import {
 import { findStrategy } from "../strategies/strategies.js";
 import { workloadOptions } from "../workloads/workload.js";
 import { findWorkload } from "../workloads/workloads.js";
+import { type ImporterFlags, importerInputs, importersOf, ofImporters } from "./compare-importers.js";
 import { writeHtmlReport } from "./html-report.js";
 import { version } from "./version.js";
 
-export interface WorkloadFlags {
+export interface WorkloadFlags extends ImporterFlags {
   readonly seed?: number;
   readonly memory?: string;
   readonly operations?: number;
@@ -35,7 +37,7 @@ export async function compareOnWorkload(
   formats: readonly FormatDescription[],
 ): Promise<void> {
   const workload = findWorkload(name);
-  const strategies = flags.strategy?.map(findStrategy) ?? workloadStrategies;
+  const strategies = flags.strategy?.map(findStrategy) ?? comparable(workloadStrategies, importersOf(flags));
   const format = findFormat(formats, flags.format);
   const { seed, memory, operations } = workloadOptions(workload, flags);
   const inputs: WorkloadInputs = {
@@ -47,6 +49,7 @@ export async function compareOnWorkload(
     format: format.name,
     levels: flags.levels ?? defaultLevels(format),
     reclaim: flags.reclaim,
+    ...importerInputs(flags, "the workload's own"),
   };
   const progress = process.stderr.isTTY
     ? new SingleBar({
@@ -63,6 +66,7 @@ export async function compareOnWorkload(
     levels: inputs.levels,
     reclaim: flags.reclaim,
     recording: flags.html !== undefined,
+    ...ofImporters(flags),
     onProgress: (done) => progress?.update(done),
   }).finally(() => progress?.stop());
 

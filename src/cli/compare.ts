@@ -3,6 +3,7 @@ import { SingleBar } from "cli-progress";
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { defaultLevels, type FormatDescription, findFormat } from "../engine/formats.js";
 import { loadModule } from "../engine/load.js";
+import { importers } from "../importers/importers.js";
 import { type Comparison, compareTrace } from "../replay/compare.js";
 import {
   type ComparisonInputs,
@@ -12,11 +13,13 @@ import {
   comparisonText,
   warnings,
 } from "../report/comparison.js";
+import { comparable } from "../replay/replays.js";
 import { findStrategy, strategies, strategyNames } from "../strategies/strategies.js";
 import { openTrace } from "../trace/open.js";
 import { memoryStates } from "../workloads/ageing.js";
 import { workloads } from "../workloads/workloads.js";
 import { wholeNumber } from "./arguments.js";
+import { addImporterOptions, importerInputs, importersOf, ofImporters } from "./compare-importers.js";
 import { compareOnWorkload, type WorkloadFlags } from "./compare-workload.js";
 import { writeHtmlReport } from "./html-report.js";
 import { version } from "./version.js";
@@ -56,7 +59,7 @@ function list(text: string): string[] {
 }
 
 export function addCompare(program: Command, formats: readonly FormatDescription[]): void {
-  program
+  const command = program
     .command("compare")
     .summary("replay a trace's mappings under several IOVA strategies, side by side")
     .description(
@@ -83,7 +86,8 @@ export function addCompare(program: Command, formats: readonly FormatDescription
         .choices(["covered", "empty"])
         .default("covered"),
     )
-    .option("--strict", "stop at the first malformed line")
+    .option("--strict", "stop at the first malformed line");
+  addImporterOptions(command)
     .addOption(new Option("--json", "print one JSON document").conflicts("csv"))
     .option("--csv", "print CSV, one row a strategy")
     .option("--html <file>", "write a report with charts and maps of the IOVA space, one self-contained file")
@@ -101,12 +105,16 @@ export function addCompare(program: Command, formats: readonly FormatDescription
         "States of memory:",
         ...memoryStates.map(({ name, summary }) => `  ${name.padEnd(14)}${summary}`),
         "",
+        "Importers:",
+        ...[...importers.values()].map(({ name, title }) => `  ${name.padEnd(16)}${title}`),
+        "",
         "Formats:",
         ...formats.map(({ name, title }) => `  ${name.padEnd(14)}${title}`),
         "",
         "Examples:",
         "  iommu-lab compare trace.gz --strategy as-recorded,pa-congruent --device 01:00.0",
         "  iommu-lab compare --workload rdma-mr --seed 7 --memory fragmented --html report.html",
+        "  iommu-lab compare trace.gz --importer mlx5 --importer xe --va random",
       ].join("\n"),
     )
     .action((trace: string | undefined, flags: CompareFlags, command: Command) => {
@@ -123,7 +131,7 @@ export function addCompare(program: Command, formats: readonly FormatDescription
 }
 
 async function compare(trace: string, flags: CompareFlags, formats: readonly FormatDescription[]): Promise<void> {
-  const chosen = flags.strategy === undefined ? strategies : flags.strategy.map(findStrategy);
+  const chosen = flags.strategy?.map(findStrategy) ?? comparable(strategies, importersOf(flags));
   const format = findFormat(formats, flags.format);
   const levels = flags.levels ?? defaultLevels(format);
   const inputs: ComparisonInputs = {
@@ -132,6 +140,7 @@ async function compare(trace: string, flags: CompareFlags, formats: readonly For
     format: format.name,
     levels,
     reclaim: flags.reclaim,
+    ...importerInputs(flags, "aligned"),
     device: flags.device ?? null,
     from: flags.from ?? null,
     to: flags.to ?? null,
@@ -143,6 +152,7 @@ async function compare(trace: string, flags: CompareFlags, formats: readonly For
       levels,
       reclaim: flags.reclaim,
       recording: flags.html !== undefined,
+      ...ofImporters(flags),
       timing: flags.timing ?? false,
       strict: flags.strict ?? false,
       ...(flags.device === undefined ? {} : { device: flags.device }),

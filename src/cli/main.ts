@@ -9,6 +9,7 @@ import { addCompare } from "./compare.js";
 import { addConform } from "./conform.js";
 import { addExplain } from "./explain.js";
 import { addExperiment } from "./experiment.js";
+import { addValidate } from "./validate.js";
 import { version } from "./version.js";
 
 const program = new Command("iommu-lab")
@@ -23,10 +24,9 @@ const program = new Command("iommu-lab")
 
 // A trace counts pages of 4 KiB, which tables of larger granules cannot map.
 const { formats } = await loadEngine();
-addCompare(
-  program,
-  formats.filter(({ granule }) => granule === 4096n),
-);
+const formatsOf4K = formats.filter(({ granule }) => granule === 4096n);
+addCompare(program, formatsOf4K);
+addValidate(program, formatsOf4K);
 addConform(program);
 addExperiment(program);
 addExplain(program);

@@ -86,7 +86,14 @@ export interface WasmExports {
   replayDomains(replay: number): number;
   replayIova(replay: number, slot: number): bigint;
   replayResult(replay: number): number;
-  replayRun(replay: number, operations: number, total: number, pieces: number): number;
+  replayRun(
+    replay: number,
+    operations: number,
+    total: number,
+    pieces: number,
+    placements: number,
+    iovas: number,
+  ): number;
   replaySpan(replay: number): bigint;
   replaySummarize(replay: number): void;
   replayTable(replay: number, domain: number): number;

@@ -42,9 +42,12 @@ const all: readonly AnyImporter[] = [
 
 export const importers: ReadonlyMap<string, AnyImporter> = new Map(all.map((importer) => [importer.name, importer]));
 
+/** A driver's name alone, where none of its importers has it, stands for the first. */
+const byDriver: Readonly<Record<string, string>> = { nouveau: "nouveau-v2" };
+
 /** The importer of this name. Throws `invalid`, naming the ones there are. */
 export function findImporter(name: string): AnyImporter {
-  const found = importers.get(name);
+  const found = importers.get(byDriver[name] ?? name);
   if (found) return found;
   const names = [...importers.keys()].join(", ");
   throw new IommuError("invalid", `use importer "${name}"`, undefined, `the importers are ${names}`);

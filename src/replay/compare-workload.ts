@@ -4,8 +4,9 @@ import { type Strategy, strategies } from "../strategies/strategies.js";
 import { runWorkload, type Workload, type WorkloadOptions } from "../workloads/workload.js";
 import type { WorkloadStatistics } from "../workloads/writer.js";
 import type { OperationBatch } from "../trace/batch.js";
-import { Replays, type ReplaysOptions, type StrategyComparison } from "./compare.js";
+import type { StrategyComparison } from "./compare.js";
 import { RECORDED_BATCH } from "./recording.js";
+import { Replays, type ReplaysOptions } from "./replays.js";
 
 export interface CompareWorkloadOptions extends WorkloadOptions, ReplaysOptions {
   /** Called after every batch with the operations so far. */

@@ -1,6 +1,9 @@
 import { stringify } from "csv-stringify/sync";
-import type { Comparison, StrategyComparison, StrategyResult } from "../replay/compare.js";
+import type { Comparison, StrategyComparison } from "../replay/compare.js";
 import type { WorkloadComparison } from "../replay/compare-workload.js";
+import type { StrategyResult } from "../replay/replays.js";
+import type { Weights } from "../strategies/joint.js";
+import { IMPORTER_LEGEND, importerText, importerVerdict, tradeDocument, tradeText } from "./importers.js";
 import { plainTable } from "./table.js";
 import { bytes, grouped, significant, sizeName } from "./units.js";
 
@@ -10,6 +13,12 @@ interface ReplayInputs {
   readonly format: string;
   readonly levels: number;
   readonly reclaim: string;
+  /** Names of the importers, and what only they look at; absent where none was asked for. */
+  readonly importers?: readonly string[];
+  /** Where virtual addresses come from, and bytes added to them. */
+  readonly va?: string;
+  readonly vaOffset?: number;
+  readonly weights?: Weights;
 }
 
 export interface WorkloadInputs extends ReplayInputs {
@@ -165,6 +174,11 @@ function strategiesText(title: string, inputs: ReplayInputs, { results, domains 
     figures.fragmentationMean.toFixed(3),
     String(figures.failed),
   ]);
+  const importers = (results[0]?.importers ?? []).flatMap(({ name }, index) => [
+    importerText(results, index, `importer ${name}, virtual addresses: ${inputs.va}`),
+    "",
+  ]);
+  const trades = results.flatMap(({ strategy, trade }) => (trade ? [tradeText(strategy.name, trade), ""] : []));
   const names = domains.map((domain) => domain.name).join(", ");
   const attainable = results[0]?.figures.attainableTidiness ?? 1;
   return [
@@ -181,7 +195,12 @@ function strategiesText(title: string, inputs: ReplayInputs, { results, domains 
       100,
     ),
     "",
-    ...wrap(verdict(results), 100),
+    ...importers,
+    ...(importers.length > 0 ? [...wrap(IMPORTER_LEGEND, 100), ""] : []),
+    ...trades,
+    ...[verdict(results), ...(results[0]?.importers ?? []).map((_, index) => importerVerdict(results, index))].flatMap(
+      (sentence) => wrap(sentence, 100),
+    ),
   ].join("\n");
 }
 
@@ -248,7 +267,12 @@ function strategiesJson(
     version,
     inputs,
     ...source,
-    strategies: results.map(({ strategy, figures }) => ({ name: strategy.name, ...figures })),
+    strategies: results.map(({ strategy, figures, importers, trade }) => ({
+      name: strategy.name,
+      ...figures,
+      ...(importers.length > 0 ? { importers } : {}),
+      ...(trade ? { trade: tradeDocument(trade) } : {}),
+    })),
     best: { name: best?.strategy.name ?? null, sentence: verdict(results) },
   };
   return `${JSON.stringify(document, null, 2)}\n`;
@@ -256,14 +280,20 @@ function strategiesJson(
 
 /** The comparison as CSV (RFC 4180), one row a strategy. */
 export function comparisonCsv(results: readonly StrategyResult[]): string {
-  const rows = results.map(({ strategy, figures }) => {
+  const rows = results.map(({ strategy, figures, importers }) => {
     const { leaves, ...rest } = figures;
     const bySize = leaves.flatMap(({ size, mean, peak, atEnd }) => [
       [`leaves${sizeName(size)}Mean`, mean],
       [`leaves${sizeName(size)}Peak`, peak],
       [`leaves${sizeName(size)}AtEnd`, atEnd],
     ]);
-    return { strategy: strategy.name, ...Object.fromEntries(bySize), ...rest };
+    const ofImporters = importers.flatMap(({ name, entriesUsed, entriesAttainable, tidiness, refused }) =>
+      Object.entries({ entriesUsed, entriesAttainable, tidiness, refused }).map(([key, value]) => [
+        `${name} ${key}`,
+        value,
+      ]),
+    );
+    return { strategy: strategy.name, ...Object.fromEntries(bySize), ...rest, ...Object.fromEntries(ofImporters) };
   });
   return stringify(rows, { header: true });
 }

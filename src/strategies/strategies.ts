@@ -12,6 +12,8 @@ export interface StrategyRule {
   /** Congruent to the physical address modulo the largest leaf that pays. */
   readonly congruent?: boolean;
   readonly direction?: "top-down" | "bottom-up";
+  /** What looks at each mapping by itself before the replay (placer.ts) and leaves to the replay only where there is room. */
+  readonly placement?: "va-congruent" | "hinted" | "joint" | "ring-contiguous";
   /** Of Linux's allocator, `size` and `strict` unless given. */
   readonly linux?: Pick<LinuxIovaOptions, "alignment" | "flush">;
 }
@@ -60,6 +62,26 @@ export const strategies: readonly Strategy[] = [
     rule: { source: "identity" },
   },
   {
+    name: "va-congruent",
+    summary: "IOVA = VA modulo the importer's largest page (needs --importer)",
+    rule: { source: "allocate", placement: "va-congruent" },
+  },
+  {
+    name: "hinted",
+    summary: "what the importer's hint asks for (needs --importer)",
+    rule: { source: "allocate", placement: "hinted" },
+  },
+  {
+    name: "joint",
+    summary: "lowest score of IOMMU leaves, importer entries and IOVA space (needs --importer)",
+    rule: { source: "allocate", placement: "joint" },
+  },
+  {
+    name: "ring-contiguous",
+    summary: "one contiguous chunk of 256 KiB after the other for what a CPU maps in a domain",
+    rule: { source: "allocate", placement: "ring-contiguous" },
+  },
+  {
     name: "linux",
     summary: "Linux's own allocator: size-aligned, below 4 GiB first, freed ranges from per-CPU caches",
     rule: { source: "linux" },
@@ -85,6 +107,11 @@ export const strategies: readonly Strategy[] = [
     rule: { source: "linux", linux: { alignment: "pud" } },
   },
 ];
+
+/** Whether a strategy asks an importer. */
+export function asksImporter({ rule }: Strategy): boolean {
+  return rule.placement !== undefined && rule.placement !== "ring-contiguous";
+}
 
 /** Traces and replays count 4 KiB pages. */
 const GRANULE_SHIFT = 12;

@@ -5,7 +5,7 @@ import { loadModule } from "../../src/engine/load.js";
 import { type Comparison, compareTrace } from "../../src/replay/compare.js";
 import { bestStrategy, verdict } from "../../src/report/comparison.js";
 import type { Provenance, ReportedComparison } from "../../src/report/html/comparison.js";
-import type { ImporterEntries } from "../../src/report/html/strategies.js";
+import type { ReportedStrategy } from "../../src/report/html/strategies.js";
 
 export const VFIO = "test/fixtures/traces/vtd-vfio.trace.gz";
 
@@ -16,17 +16,17 @@ export async function recordedComparison(trace = VFIO, recording = true): Promis
 
 /** What the report is told, `names` of importers with entries that differ from strategy to strategy. */
 export function reported({ results, domains }: Comparison, names: readonly string[] = []): ReportedComparison {
-  const importers = (row: number): ImporterEntries[] =>
+  const importers = (row: number): ReportedStrategy["importers"] & object =>
     names.map((name, index) => ({
       name,
       entriesUsed: 1000 * (row + 1) + index,
-      entriesAttainable: 1000,
       tidiness: row % 3 === 0 ? 1 : 1 / (row + index + 1),
     }));
   return {
     subject: "a trace",
     answer: verdict(results),
     best: bestStrategy(results)?.strategy.name ?? null,
+    remarks: [],
     warnings: [],
     domains,
     results: results.map((result, row) => ({ ...result, importers: importers(row) })),

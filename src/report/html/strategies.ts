@@ -1,18 +1,10 @@
 /** What the report is told of a strategy, and who of them are alike. */
-import type { StrategyResult } from "../../replay/compare.js";
+import type { ImporterFigures } from "../../replay/importer-figures.js";
+import type { StrategyResult } from "../../replay/replays.js";
 
-/** An importer's entries over all mappings that a strategy could place. */
-export interface ImporterEntries {
-  readonly name: string;
-  readonly entriesUsed: number;
-  /** For any IOVA. */
-  readonly entriesAttainable: number;
-  readonly tidiness: number;
-}
-
-export interface ReportedStrategy extends StrategyResult {
-  /** The same importers in the same order for every strategy; none when left out. */
-  readonly importers?: readonly ImporterEntries[];
+/** A strategy's result with or without importers: the same ones in the same order for every strategy. */
+export interface ReportedStrategy extends Pick<StrategyResult, "strategy" | "figures" | "recording"> {
+  readonly importers?: readonly Pick<ImporterFigures, "name" | "entriesUsed" | "tidiness">[];
 }
 
 export interface Alike {
