@@ -1,8 +1,10 @@
 /** `--html FILE`: writes the report of a comparison beside what is printed. */
 import { writeFile } from "node:fs/promises";
 import { IommuError } from "../engine/errors.js";
+import type { StrategyResult } from "../replay/replays.js";
 import { bestStrategy, verdict } from "../report/comparison.js";
 import type { Provenance, ReportedComparison } from "../report/html/comparison.js";
+import { importerVerdict } from "../report/importers.js";
 import { version } from "./version.js";
 
 /** Options that do not change what the report says; the first has a value. */
@@ -25,15 +27,18 @@ export function repeatingCommand(args: readonly string[]): string {
 /** Throws `invalid` when the file cannot be written. */
 export async function writeHtmlReport(
   file: string,
-  comparison: Omit<ReportedComparison, "answer" | "best">,
+  comparison: Omit<ReportedComparison, "answer" | "remarks" | "best" | "results"> & {
+    readonly results: readonly StrategyResult[];
+  },
   { inputs, document }: Pick<Provenance, "document"> & { readonly inputs: object },
 ): Promise<void> {
   // The charting library takes longer to load than a short trace to replay.
   const { comparisonHtml } = await import("../report/html/comparison.js");
   const { results } = comparison;
   const best = bestStrategy(results)?.strategy.name ?? null;
+  const remarks = results[0].importers.map((_, index) => importerVerdict(results, index));
   const text = comparisonHtml(
-    { ...comparison, answer: verdict(results), best },
+    { ...comparison, answer: verdict(results), remarks, best },
     { version, command: repeatingCommand(process.argv.slice(2)), inputs: { ...inputs }, document },
   );
   await writeFile(file, text).catch((error: NodeJS.ErrnoException) => {

@@ -1,4 +1,3 @@
-import { concatUint8Arrays } from "typed-array-utils";
 import * as layout from "../../assembly/layout.js";
 import type { FormatDescription } from "./formats.js";
 import type { WasmExports } from "./instance.js";
@@ -36,7 +35,12 @@ export class LeafRanges implements Iterable<LeafRange> {
       parts.push(linear.u8(block, count < 0 ? bytes : count * layout.LEAF_RANGE_BYTES).slice());
     }
     linear.free(block, bytes);
-    return new LeafRanges(concatUint8Arrays(...parts), format);
+    // By hand: in a browser there is no library.
+    const records = new Uint8Array(parts.reduce((sum, { length }) => sum + length, 0));
+    parts.forEach((part, index) => {
+      records.set(part, index * bytes);
+    });
+    return new LeafRanges(records, format);
   }
 
   get count(): number {

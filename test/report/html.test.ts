@@ -174,6 +174,7 @@ describe("a report", () => {
         ...rest,
         subject: evil,
         answer: evil,
+        remarks: [evil],
         warnings: [evil],
         domains: comparison.domains.map(() => ({ name: evil })),
         results: results.map((result) => ({ ...result, strategy: { ...result.strategy, name: evil } })),

@@ -31,6 +31,7 @@ export function reported({ results, domains }: Comparison, names: readonly strin
     subject: "a trace",
     answer: verdict(results),
     best: bestStrategy(results)?.strategy.name ?? null,
+    remarks: [],
     warnings: [],
     domains,
     results: results.map((result, row) => ({ ...result, importers: importers(row) })),

@@ -15,6 +15,8 @@ export interface ReportedComparison {
   readonly subject: string;
   /** The answer in a sentence, with its figure. */
   readonly answer: string;
+  /** What else came out, a sentence each. */
+  readonly remarks: readonly string[];
   /** Name of the strategy that the answer is about, null when there is none. */
   readonly best: string | null;
   /** What a reader of the figures should know about the input. */
@@ -42,12 +44,13 @@ ${all.map(figure)}
  * The sections of a comparison, for a page of one or of several. Charts need recordings for the IOVA space over time and
  * for its maps; without them these are left out.
  */
-export function comparisonSections({ results, best, warnings, domains }: ReportedComparison): Html[] {
+export function comparisonSections({ results, best, remarks, warnings, domains }: ReportedComparison): Html[] {
   const importers = results[0].importers;
   const span = spanFigure(results);
   const mapped = mappedMemoryFigure(results);
   const maps = spaceMaps(results, domains);
   return [
+    ...remarks.map((sentence) => html`<p>${sentence}</p>`),
     ...(warnings.length === 0
       ? []
       : [html`<div class="warnings"><ul>${warnings.map((line) => html`<li>${line.trim()}</li>`)}</ul></div>`]),
@@ -79,7 +82,8 @@ export function comparisonSections({ results, best, warnings, domains }: Reporte
 
 function inputText(value: unknown): string {
   if (value === null) return "not given";
-  return Array.isArray(value) ? value.join(", ") : String(value);
+  if (Array.isArray(value)) return value.join(", ");
+  return typeof value === "object" ? JSON.stringify(value) : String(value);
 }
 
 /** How it was made, with the command to repeat it and the result as a document. */

@@ -22,7 +22,8 @@ interface Point {
 interface Crowd {
   readonly points: readonly Point[];
   readonly label: string;
-  readonly onLeft: boolean;
+  /** Where there is room for it: above a crowd that is too broad for either side. */
+  readonly side: "left" | "right" | "top";
   /** What points and label cover. */
   readonly left: number;
   readonly right: number;
@@ -30,20 +31,32 @@ interface Crowd {
   readonly above: number;
 }
 
+/** Numbers in order, those that follow each other as a range: "1, 3–5". */
+function rangesOf(numbers: readonly number[]): string {
+  const ranges: [number, number][] = [];
+  for (const number of numbers) {
+    const last = ranges.at(-1);
+    if (last && last[1] === number - 1) last[1] = number;
+    else ranges.push([number, number]);
+  }
+  return ranges.map(([first, last]) => (first === last ? `${first}` : `${first}–${last}`)).join(", ");
+}
+
 function crowd(points: readonly Point[]): Crowd {
-  const label = points.map(({ number }) => number).join(", ");
+  const label = rangesOf(points.map(({ number }) => number));
   const width = label.length * CHARACTER_WIDTH + SYMBOL;
   const [xs, ys] = [points.map(({ x }) => x), points.map(({ y }) => y)];
   const [least, most] = [Math.min(...xs), Math.max(...xs)];
-  const onLeft = most + width > WIDTH_INSIDE;
+  const side = most + width <= WIDTH_INSIDE ? "right" : least >= width ? "left" : "top";
+  const above = Math.max(...ys) + LABEL_HEIGHT / 2;
   return {
     points,
     label,
-    onLeft,
-    left: least - (onLeft ? width : SYMBOL / 2),
-    right: most + (onLeft ? SYMBOL / 2 : width),
+    side,
+    left: side === "left" ? least - width : least - SYMBOL / 2,
+    right: side === "right" ? most + width : most + SYMBOL / 2,
     below: Math.min(...ys) - LABEL_HEIGHT / 2,
-    above: Math.max(...ys) + LABEL_HEIGHT / 2,
+    above: side === "top" ? above + LABEL_HEIGHT : above,
   };
 }
 
@@ -111,14 +124,13 @@ export function importerTidinessFigure(results: readonly StrategyResult[], index
           silent: true,
           symbolSize: 0,
           label: { ...TEXT_STYLE, show: true, distance: SYMBOL, formatter: "{b}" },
-          data: crowds.map(({ label, onLeft, points, below, above }) => ({
-            name: label,
-            value: [
-              (onLeft ? Math.min : Math.max)(...points.map(({ x }) => x)) / WIDTH_INSIDE,
-              (below + above) / 2 / HEIGHT_INSIDE,
-            ],
-            label: { position: onLeft ? "left" : "right" },
-          })),
+          data: crowds.map(({ label, side, points, below, above }) => {
+            const xs = points.map(({ x }) => x);
+            const [least, most] = [Math.min(...xs), Math.max(...xs)];
+            const x = { left: least, right: most, top: (least + most) / 2 }[side];
+            const y = side === "top" ? above - LABEL_HEIGHT * 1.5 : (below + above) / 2;
+            return { name: label, value: [x / WIDTH_INSIDE, y / HEIGHT_INSIDE], label: { position: side } };
+          }),
         },
       ],
     }),
