@@ -2,11 +2,13 @@ import { Argument, type Command } from "commander";
 import { loadEngine } from "../engine/load.js";
 import { fastAndSafe } from "../experiment/fast-and-safe/experiment.js";
 import { pcieBench } from "../experiment/pcie-bench.js";
+import { rcacheCliff } from "../experiment/rcache-cliff.js";
 import { loadMachine } from "../machines/parse.js";
 import { PRESETS } from "../machines/presets.js";
 import { congruenceExperiment, congruenceJson, congruenceText } from "../report/congruence.js";
 import { fastAndSafeJson, fastAndSafeText } from "../report/fast-and-safe.js";
 import { pcieBenchJson, pcieBenchText } from "../report/pcie-bench.js";
+import { rcacheCliffJson, rcacheCliffText } from "../report/rcache-cliff.js";
 import { version } from "./version.js";
 
 interface ExperimentFlags {
@@ -45,6 +47,14 @@ const EXPERIMENTS: Readonly<Record<string, Experiment>> = {
       const machines = machine === undefined ? PRESETS : [await loadMachine(machine)];
       const rows = pcieBench(await loadEngine(), machines);
       return json ? pcieBenchJson(version, machines, rows) : `${pcieBenchText(machines, rows)}\n`;
+    },
+  },
+  "rcache-cliff": {
+    summary: "what an IOVA costs beyond the 128 KiB that Linux's magazines hold, counted",
+    takesMachine: false,
+    async run({ json }) {
+      const rows = rcacheCliff(await loadEngine());
+      return json ? rcacheCliffJson(version, rows) : `${rcacheCliffText(rows)}\n`;
     },
   },
 };

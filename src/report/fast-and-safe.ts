@@ -39,7 +39,7 @@ export function fastAndSafeText(cases: readonly JudgedCase[]): string {
   const parameters = Object.entries(PARAMETERS).map(([name, { value, source }]) => `${name} ${value}: ${source}`);
   return [
     "Fast & Safe (SOSP'24), per 4096-byte page received",
-    plainTable(["case", "figure", "ours", "published", "error", "bound"], lines),
+    plainTable(["case", "figure", "ours", "published", "error", "bound"], lines, 2),
     "",
     plainTable(["case", "ACKs (solved)", "descriptor reads", "completion writes"], accesses),
     "",

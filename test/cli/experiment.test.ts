@@ -57,6 +57,18 @@ describe("iommu-lab experiment fast-and-safe", () => {
   }, 120_000);
 });
 
+describe("iommu-lab experiment rcache-cliff", () => {
+  it("counts magazine hits and searches beside Linux's own limit, the same every time", async () => {
+    const { status, stdout } = await run(["experiment", "rcache-cliff"]);
+    expect(status).toBe(0);
+    expect(stdout).toMatch(/^128 KiB +1 +1 +0 +0 /m);
+    expect(stdout).toMatch(/^132 KiB +0 +0 +1 +1 /m);
+    const [first, second] = await Promise.all([1, 2].map(() => run(["experiment", "rcache-cliff", "--json"])));
+    expect(JSON.parse(first.stdout).published.rcacheRange).toBe(128 << 10);
+    expect(second.stdout).toBe(first.stdout);
+  });
+});
+
 /** Milliseconds: these simulate some ten million accesses. */
 const SLOW = 30_000;
 

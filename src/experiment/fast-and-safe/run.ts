@@ -9,6 +9,7 @@
 import { walkReads } from "../../access/counters.js";
 import type { Engine } from "../../engine/engine.js";
 import { IommuError } from "../../engine/errors.js";
+import { Random } from "../../random.js";
 import { Host, type RingAccesses } from "./host.js";
 import { type Misses, modelledGbps, type PublishedCase } from "./published.js";
 import { type PageAllocator, PARAMETERS, type Protection, STRICT } from "./workload.js";
@@ -38,15 +39,6 @@ const PRECISION = 0.002;
 const MOST_ACKS = 2;
 const SEED = 1;
 
-/** A linear congruential generator (Numerical Recipes): which flow the next page is of. */
-function* flowSequence(flows: number): Generator<number, never> {
-  let state = SEED;
-  while (true) {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    yield Math.floor((state / 0x1_0000_0000) * flows);
-  }
-}
-
 /** Misses per page of so many flows with so many ACKs a page. Flows are spread over the cores evenly. */
 export async function runCase(
   setup: Setup,
@@ -57,9 +49,9 @@ export async function runCase(
 ): Promise<CaseResult> {
   const { engine, allocator } = await setup();
   const host = new Host(engine, allocator, protection, acksPerPage);
-  const sequence = flowSequence(flows);
+  const random = new Random(SEED);
   const receive = (pages: number): void => {
-    for (let i = 0; i < pages; i++) host.receive(sequence.next().value % PARAMETERS.cores.value);
+    for (let i = 0; i < pages; i++) host.receive(random.below(flows) % PARAMETERS.cores.value);
   };
   receive(length.aging);
   host.start();
