@@ -3,10 +3,12 @@ import { SingleBar } from "cli-progress";
 import { defaultLevels, type FormatDescription, findFormat } from "../engine/formats.js";
 import { loadModule } from "../engine/load.js";
 import { compareWorkload, workloadStrategies } from "../replay/compare-workload.js";
+import type { TrafficChoice } from "../replay/replay.js";
 import { comparisonCsv, type WorkloadInputs, workloadJson, workloadText } from "../report/comparison.js";
 import { findStrategy } from "../strategies/strategies.js";
 import { workloadOptions } from "../workloads/workload.js";
 import { findWorkload } from "../workloads/workloads.js";
+import { trafficInputs } from "./compare-access.js";
 import { version } from "./version.js";
 
 export interface WorkloadFlags {
@@ -25,10 +27,11 @@ export async function compareOnWorkload(
   name: string,
   flags: WorkloadFlags,
   formats: readonly FormatDescription[],
+  traffic?: TrafficChoice,
 ): Promise<void> {
   const workload = findWorkload(name);
   const strategies = flags.strategy?.map(findStrategy) ?? workloadStrategies;
-  const format = findFormat(formats, flags.format);
+  const format = findFormat(formats, traffic?.machine.format ?? flags.format);
   const { seed, memory, operations } = workloadOptions(workload, flags);
   const inputs: WorkloadInputs = {
     workload: workload.name,
@@ -37,8 +40,9 @@ export async function compareOnWorkload(
     operations,
     strategies: strategies.map((strategy) => strategy.name),
     format: format.name,
-    levels: flags.levels ?? defaultLevels(format),
+    levels: traffic?.machine.levels ?? flags.levels ?? defaultLevels(format),
     reclaim: flags.reclaim,
+    ...trafficInputs(traffic),
   };
   const progress = process.stderr.isTTY
     ? new SingleBar({
@@ -54,6 +58,7 @@ export async function compareOnWorkload(
     format: format.name,
     levels: inputs.levels,
     reclaim: flags.reclaim,
+    ...(traffic === undefined ? {} : { traffic }),
     onProgress: (done) => progress?.update(done),
   }).finally(() => progress?.stop());
 

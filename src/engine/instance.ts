@@ -118,6 +118,7 @@ export interface WasmExports {
   simulatorClearCounters(simulator: number): void;
   simulatorRun(simulator: number, batch: number): number;
   streamFill(stream: number, batch: number): void;
+  trafficRun(traffic: number, operations: number, total: number, pieces: number): number;
 
   // Trace tokens (assembly/trace/tokenize.ts)
   traceOpen(): number;

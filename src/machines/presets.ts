@@ -89,6 +89,9 @@ export const PRESETS: readonly Preset[] = [
   },
 ];
 
+/** Where no machine is named. */
+export const DEFAULT_MACHINE = "broadwell-e5-2630v4";
+
 export function findPreset(name: string): Preset | null {
   return PRESETS.find((preset) => preset.name === name) ?? null;
 }

@@ -4,7 +4,8 @@ import { type Strategy, strategies } from "../strategies/strategies.js";
 import type { OperationBatch } from "../trace/batch.js";
 import { TraceError } from "../trace/errors.js";
 import { type TraceDomain, TraceReader, type TraceStatistics } from "../trace/reader.js";
-import { Replay, type ReplayFigures } from "./replay.js";
+import type { AccessFigures } from "./access.js";
+import { Replay, type ReplayFigures, type TrafficChoice } from "./replay.js";
 
 /** What to compare. */
 export interface ReplaysOptions {
@@ -12,6 +13,8 @@ export interface ReplaysOptions {
   readonly format?: string;
   readonly levels?: number;
   readonly reclaim?: Reclaim;
+  /** Have devices access what is mapped. Format and levels are then the machine's. */
+  readonly traffic?: TrafficChoice;
 }
 
 /** What to compare, and how. */
@@ -42,6 +45,8 @@ export interface CompareTiming {
 export interface StrategyResult {
   readonly strategy: Strategy;
   readonly figures: ReplayFigures;
+  /** What devices met with, null where they did nothing. */
+  readonly access: AccessFigures | null;
 }
 
 /** The strategies' figures on one stream of operations, whatever it came from. */
@@ -92,7 +97,10 @@ export class Replays {
   }
 
   finish(): StrategyResult[] {
-    return this.#strategies.map((strategy, index) => ({ strategy, figures: this.#replays[index].finish() }));
+    return this.#strategies.map((strategy, index) => {
+      const replay = this.#replays[index];
+      return { strategy, figures: replay.finish(), access: replay.access };
+    });
   }
 }
 

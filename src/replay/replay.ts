@@ -1,11 +1,15 @@
 import * as layout from "../../assembly/layout.js";
+import type { MappingAccess } from "../access/kinds.js";
+import { Traffic } from "../access/traffic.js";
 import { INTERRUPT_RANGE } from "../engine/addresses.js";
 import type { Engine } from "../engine/engine.js";
 import { statusError } from "../engine/errors.js";
 import { defaultLevels, type FormatDescription } from "../engine/formats.js";
 import { PageTable, type Reclaim } from "../engine/page-table.js";
+import type { Machine } from "../machines/machine.js";
 import { ruleFields, type Strategy } from "../strategies/strategies.js";
 import type { OperationBatch } from "../trace/batch.js";
+import { type AccessFigures, accessFigures } from "./access.js";
 
 /** Options of a replay; each has the default of a typical machine. */
 export interface ReplayOptions {
@@ -17,6 +21,14 @@ export interface ReplayOptions {
   /** Leaf sizes, bit n = 2^n bytes. Default: all of the format. */
   readonly pageSizes?: bigint;
   readonly reclaim?: Reclaim;
+  /** What devices do between map and unmap, and the machine whose caches they go through; its tables are the replay's. */
+  readonly traffic?: TrafficChoice;
+}
+
+/** A machine and how its devices access what is mapped. */
+export interface TrafficChoice {
+  readonly machine: Machine;
+  readonly access: MappingAccess;
 }
 
 /** Leaves of one size over a replay. */
@@ -75,6 +87,7 @@ export class Replay {
   readonly #pageSizes: bigint;
   readonly #handle: number;
   readonly #tables = new Map<number, PageTable>();
+  readonly #traffic: { readonly running: Traffic; readonly machine: Machine } | null;
   #operations = 0;
   #operationBytes = 0;
   #pieces = 0;
@@ -112,6 +125,11 @@ export class Replay {
     this.#handle = exports.replayCreate(setup) >>> 0;
     linear.free(setup, layout.REPLAY_SETUP_BYTES);
     if (this.#handle === 0) throw statusError(layout.STATUS_MEMORY_EXHAUSTED, "begin a replay");
+    const { traffic, strategy } = options;
+    const lazy = strategy.rule.source === "linux" && (strategy.rule.linux?.flush ?? "strict") !== "strict";
+    this.#traffic = traffic
+      ? { running: new Traffic(engine, this.#handle, { ...traffic, lazy }), machine: traffic.machine }
+      : null;
     this.#engine = engine;
     this.#format = format;
     this.#levels = levels;
@@ -135,7 +153,9 @@ export class Replay {
     }
     linear.u8(this.#operations, operationBytes).set(batch.operations.subarray(0, operationBytes));
     linear.u8(this.#pieces, pieceBytes).set(batch.pieces.subarray(0, pieceBytes));
-    const status = exports.replayRun(this.#handle, this.#operations, batch.count, this.#pieces);
+    const status = this.#traffic
+      ? this.#traffic.running.run(batch, this.#operations, this.#pieces)
+      : exports.replayRun(this.#handle, this.#operations, batch.count, this.#pieces);
     if (status !== layout.STATUS_OK) throw statusError(status, "replay a batch of operations");
   }
 
@@ -155,6 +175,11 @@ export class Replay {
   iova(slot: number): bigint | null {
     const iova = BigInt.asUintN(64, this.#engine.exports.replayIova(this.#handle, slot));
     return iova === 0xffff_ffff_ffff_ffffn ? null : iova;
+  }
+
+  /** What devices met with, null when the replay has no traffic. */
+  get access(): AccessFigures | null {
+    return this.#traffic && accessFigures(this.#traffic.machine, this.#traffic.running.counters);
   }
 
   /** The figures, once everything has been replayed. */

@@ -1,6 +1,7 @@
 import { stringify } from "csv-stringify/sync";
 import type { Comparison, StrategyComparison, StrategyResult } from "../replay/compare.js";
 import type { WorkloadComparison } from "../replay/compare-workload.js";
+import { accessColumns, accessText, type TrafficInputs } from "./access.js";
 import { plainTable } from "./table.js";
 import { bytes, grouped, significant, sizeName } from "./units.js";
 
@@ -10,6 +11,7 @@ interface ReplayInputs {
   readonly format: string;
   readonly levels: number;
   readonly reclaim: string;
+  readonly traffic?: TrafficInputs;
 }
 
 export interface WorkloadInputs extends ReplayInputs {
@@ -171,6 +173,7 @@ function strategiesText(title: string, inputs: ReplayInputs, { results, domains 
     ),
     "",
     ...wrap(verdict(results), 100),
+    ...(inputs.traffic ? ["", accessText(inputs.traffic, results)] : []),
   ].join("\n");
 }
 
@@ -243,22 +246,29 @@ function strategiesJson(
     version,
     inputs,
     ...source,
-    strategies: results.map(({ strategy, figures }) => ({ name: strategy.name, ...figures })),
+    strategies: results.map(({ strategy, figures, access }) => ({
+      name: strategy.name,
+      ...figures,
+      ...(access ? { access } : {}),
+    })),
     best: { name: best?.strategy.name ?? null, sentence: verdict(results) },
   };
-  return `${JSON.stringify(document, null, 2)}\n`;
+  // Sizes of page of a machine's IOTLBs.
+  const hex = (_: string, value: unknown): unknown => (typeof value === "bigint" ? `0x${value.toString(16)}` : value);
+  return `${JSON.stringify(document, hex, 2)}\n`;
 }
 
 /** The comparison as CSV (RFC 4180), one row a strategy. */
 export function comparisonCsv(results: readonly StrategyResult[]): string {
-  const rows = results.map(({ strategy, figures }) => {
+  const rows = results.map((result) => {
+    const { strategy, figures } = result;
     const { leaves, ...rest } = figures;
     const bySize = leaves.flatMap(({ size, mean, peak, atEnd }) => [
       [`leaves${sizeName(size)}Mean`, mean],
       [`leaves${sizeName(size)}Peak`, peak],
       [`leaves${sizeName(size)}AtEnd`, atEnd],
     ]);
-    return { strategy: strategy.name, ...Object.fromEntries(bySize), ...rest };
+    return { strategy: strategy.name, ...Object.fromEntries(bySize), ...rest, ...accessColumns(result) };
   });
   return stringify(rows, { header: true });
 }

@@ -1,0 +1,57 @@
+/** `compare --machine … --access …`: what devices do with the mappings, and through which machine's caches. */
+import { type Command, Option } from "commander";
+import { ACCESS_KINDS, parseAccess } from "../access/kinds.js";
+import { loadMachine } from "../machines/parse.js";
+import { DEFAULT_MACHINE, PRESETS } from "../machines/presets.js";
+import type { TrafficChoice } from "../replay/replay.js";
+import type { TrafficInputs } from "../report/access.js";
+
+export interface AccessFlags {
+  readonly machine?: string;
+  readonly access?: string;
+  readonly seed?: number;
+}
+
+export const ACCESS_HELP: readonly string[] = [
+  "",
+  "Machines:",
+  ...PRESETS.map(({ name, title }) => `  ${name.padEnd(25)}${title}`),
+  "",
+  "Accesses, each once through every mapping:",
+  ...ACCESS_KINDS.map(({ name, summary }) => `  ${name.padEnd(14)}${summary}`),
+];
+
+export function addAccessOptions(command: Command): Command {
+  return command
+    .addOption(
+      new Option(
+        "--machine <name>",
+        "have devices access what is mapped through the caches of this preset or JSON file",
+      ),
+    )
+    .addOption(
+      new Option("--access <kind[:bytes]>", "how, in transactions of so many bytes (default: sequential:256)"),
+    );
+}
+
+/** What the flags ask for, undefined when nothing. Throws `invalid`; ends the command for a format beside a machine. */
+export async function chosenTraffic(
+  { machine, access, seed }: AccessFlags,
+  command: Command,
+): Promise<TrafficChoice | undefined> {
+  if (machine === undefined && access === undefined) return undefined;
+  for (const option of ["format", "levels"]) {
+    if (command.getOptionValueSource(option) === "cli") {
+      command.error(`error: --${option} is the machine's, with --machine or --access`);
+    }
+  }
+  return {
+    machine: await loadMachine(machine ?? DEFAULT_MACHINE),
+    access: parseAccess(access ?? "sequential", seed),
+  };
+}
+
+/** How it stands in a report's inputs. */
+export function trafficInputs(traffic: TrafficChoice | undefined): { readonly traffic?: TrafficInputs } {
+  return traffic ? { traffic: { machine: traffic.machine, access: traffic.access } } : {};
+}
