@@ -460,6 +460,8 @@ export const TRAFFIC_LAZY = 32;
 export const TRAFFIC_MOST_ADDRESS_MASK = 36;
 /** u32: array of domains' records. */
 export const TRAFFIC_DOMAINS = 40;
+/** u32: 1, an invalidation of a range drops paging-structure entries only where a table page was freed. */
+export const TRAFFIC_HINTS = 44;
 /** u64: bits of an owner by which a domain's entries are known, in the IOTLB and in paging-structure caches. */
 export const TRAFFIC_IOTLB_MASK = 48;
 export const TRAFFIC_WALK_MASK = 56;

@@ -53,6 +53,7 @@ import {
   TRAFFIC_DOMAIN_RING_BYTES,
   TRAFFIC_FIRST_STAGE,
   TRAFFIC_FLUSHES,
+  TRAFFIC_HINTS,
   TRAFFIC_INVALIDATIONS,
   TRAFFIC_IOTLB_MASK,
   TRAFFIC_LAZY,
@@ -64,8 +65,8 @@ import {
   TRAFFIC_WALK_MASK,
 } from "../layout";
 import { heapAllocate, heapFree } from "../memory/heap";
-import { arenaPagesLive } from "../memory/physical";
 import { replayFlushes, replayRun, replaySlot, replayTable, slotIsRagged, slotPieceCount, slotPieces } from "../replay/replay";
+import { tablesFreed } from "../table/below";
 import { count } from "../table/table";
 import { simulatorRun } from "./simulate";
 import { streamFill } from "./stream";
@@ -273,9 +274,11 @@ export function trafficRun(traffic: usize, operations: usize, total: u32, pieces
     const operation = operations + <usize>i * OPERATION_BYTES;
     const index = load<u32>(operation, OPERATION_DOMAIN);
     const slotIndex = load<u32>(operation, OPERATION_SLOT);
-    const pagesBefore = arenaPagesLive();
+    const freedBefore = tablesFreed;
     const status = replayRun(replay, operation, 1, piece);
     if (status != STATUS_OK) return status;
+    // What led to a table page that was freed may be cached.
+    const freed = tablesFreed != freedBefore;
     const device = <usize>load<u32>(<usize>load<u32>(simulator, SIMULATOR_DEVICES) + (<usize>index << 2));
     store<u32>(device + tableField, <u32>replayTable(replay, index));
     const domain = <usize>load<u32>(traffic, TRAFFIC_DOMAINS) + <usize>index * TRAFFIC_DOMAIN_BYTES;
@@ -285,13 +288,16 @@ export function trafficRun(traffic: usize, operations: usize, total: u32, pieces
       dropDomain(traffic, device);
     }
     if (load<u32>(operation, OPERATION_KIND) != OPERATION_MAP) {
-      // A table page that is freed may be cached by what led to it (Linux: the invalidation hint is not set then).
-      afterUnmap(traffic, device, domain, operation, arenaPagesLive() >= pagesBefore);
+      const leafOnly = load<u32>(traffic, TRAFFIC_HINTS) != 0 && !freed;
+      afterUnmap(traffic, device, domain, operation, leafOnly);
       continue;
     }
     piece += <usize>load<u32>(operation, OPERATION_PIECES) * PIECE_BYTES;
-    if (!replaySlot(replay, slotIndex)) continue;
+    const slot = replaySlot(replay, slotIndex);
+    if (!slot) continue;
     const length = load<u64>(operation, OPERATION_LENGTH);
+    // A large leaf took the place of a table without entries.
+    if (freed) dropUnmapped(traffic, device, slot, 0, length, false);
     if (!access(traffic, index, domain, slotIndex, length)) return STATUS_MEMORY_EXHAUSTED;
   }
   return STATUS_OK;

@@ -16,6 +16,12 @@ export interface TrafficOptions {
   readonly access: MappingAccess;
   /** Unmaps wait for a flush of their domain, as with Linux's flush queues, instead of invalidating their range. */
   readonly lazy: boolean;
+  /**
+   * Whether the invalidation of a range leaves the paging-structure caches alone unless a table page was freed. Default
+   * true. Linux means to (VT-d: the invalidation hint, IH; SMMUv3: Leaf), but its VT-d driver did not pass the hint on
+   * before `qi_desc_iotlb` took it from bit 0 of the address (2025).
+   */
+  readonly hints?: boolean;
 }
 
 export interface TrafficCounters extends TranslationCounters {
@@ -89,7 +95,7 @@ export class Traffic {
   constructor(
     private readonly engine: Engine,
     replay: number,
-    { machine, access, lazy }: TrafficOptions,
+    { machine, access, lazy, hints = true }: TrafficOptions,
   ) {
     const { linear } = engine;
     this.#simulator = new TranslationSimulator(engine, machine.caches);
@@ -110,6 +116,7 @@ export class Traffic {
       [layout.TRAFFIC_FIRST_STAGE, machine.stage === "first" ? 1 : 0],
       [layout.TRAFFIC_LAZY, lazy ? 1 : 0],
       [layout.TRAFFIC_MOST_ADDRESS_MASK, mostAddressMask],
+      [layout.TRAFFIC_HINTS, hints ? 1 : 0],
     ];
     this.#handle = linear.allocate(layout.TRAFFIC_BYTES);
     for (const [field, value] of words) linear.setU32(this.#handle + field, value);

@@ -10,6 +10,8 @@ export interface AccessFlags {
   readonly machine?: string;
   readonly access?: string;
   readonly seed?: number;
+  /** False with --no-hints. */
+  readonly hints: boolean;
 }
 
 export const ACCESS_HELP: readonly string[] = [
@@ -29,17 +31,19 @@ export function addAccessOptions(command: Command): Command {
         "have devices access what is mapped through the caches of this preset or JSON file",
       ),
     )
-    .addOption(
-      new Option("--access <kind[:bytes]>", "how, in transactions of so many bytes (default: sequential:256)"),
-    );
+    .addOption(new Option("--access <kind[:bytes]>", "how, in transactions of so many bytes (default: sequential:256)"))
+    .option("--no-hints", "invalidations drop paging-structure entries too, as Linux's on VT-d before 2025's fix");
 }
 
 /** What the flags ask for, undefined when nothing. Throws `invalid`; ends the command for a format beside a machine. */
 export async function chosenTraffic(
-  { machine, access, seed }: AccessFlags,
+  { machine, access, seed, hints }: AccessFlags,
   command: Command,
 ): Promise<TrafficChoice | undefined> {
-  if (machine === undefined && access === undefined) return undefined;
+  if (machine === undefined && access === undefined) {
+    if (!hints) command.error("error: --no-hints needs --machine or --access");
+    return undefined;
+  }
   for (const option of ["format", "levels"]) {
     if (command.getOptionValueSource(option) === "cli") {
       command.error(`error: --${option} is the machine's, with --machine or --access`);
@@ -48,10 +52,13 @@ export async function chosenTraffic(
   return {
     machine: await loadMachine(machine ?? DEFAULT_MACHINE),
     access: parseAccess(access ?? "sequential", seed),
+    hints,
   };
 }
 
 /** How it stands in a report's inputs. */
 export function trafficInputs(traffic: TrafficChoice | undefined): { readonly traffic?: TrafficInputs } {
-  return traffic ? { traffic: { machine: traffic.machine, access: traffic.access } } : {};
+  if (!traffic) return {};
+  const { machine, access, hints = true } = traffic;
+  return { traffic: { machine, access, invalidationHints: hints } };
 }

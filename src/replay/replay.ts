@@ -29,6 +29,8 @@ export interface ReplayOptions {
 export interface TrafficChoice {
   readonly machine: Machine;
   readonly access: MappingAccess;
+  /** As in `TrafficOptions`. */
+  readonly hints?: boolean;
 }
 
 /** Leaves of one size over a replay. */

@@ -8,10 +8,14 @@ import { significant } from "./units.js";
 export interface TrafficInputs {
   readonly machine: Machine;
   readonly access: MappingAccess;
+  readonly invalidationHints: boolean;
 }
 
 /** The strategies' figures as an aligned table, with what it is of. */
-export function accessText({ machine, access }: TrafficInputs, results: readonly StrategyResult[]): string {
+export function accessText(
+  { machine, access, invalidationHints }: TrafficInputs,
+  results: readonly StrategyResult[],
+): string {
   const levels = results[0]?.access?.walkCacheMisses.map(({ level }) => level) ?? [];
   const head = [
     "strategy",
@@ -39,6 +43,7 @@ export function accessText({ machine, access }: TrafficInputs, results: readonly
   });
   return [
     `accesses: ${access.kind}, ${access.bytes} bytes; machine: ${machine.title}`,
+    ...(invalidationHints ? [] : ["every invalidation drops paging-structure entries: no invalidation hints"]),
     "",
     plainTable(head, rows),
     "",
