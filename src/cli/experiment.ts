@@ -1,7 +1,7 @@
 import { Argument, type Command } from "commander";
 import { loadEngine } from "../engine/load.js";
 import { fastAndSafe } from "../experiment/fast-and-safe/experiment.js";
-import { pcieBench } from "../experiment/pcie-bench.js";
+import { isPublished, pcieBench } from "../experiment/pcie-bench.js";
 import { rcacheCliff } from "../experiment/rcache-cliff.js";
 import { loadMachine } from "../machines/parse.js";
 import { PRESETS } from "../machines/presets.js";
@@ -44,7 +44,7 @@ const EXPERIMENTS: Readonly<Record<string, Experiment>> = {
     summary: "random 64-byte reads over growing windows (SIGCOMM'18), ours beside the published figures",
     takesMachine: true,
     async run({ machine, json }) {
-      const machines = machine === undefined ? PRESETS : [await loadMachine(machine)];
+      const machines = machine === undefined ? PRESETS.filter(isPublished) : [await loadMachine(machine)];
       const rows = pcieBench(await loadEngine(), machines);
       return json ? pcieBenchJson(version, machines, rows) : `${pcieBenchText(machines, rows)}\n`;
     },

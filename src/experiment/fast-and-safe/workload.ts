@@ -7,7 +7,7 @@
  * Not here: the driver's cache of mapped pages, which the paper does not name, and delays, as there is no clock.
  */
 import type { CachesGeometry } from "../../access/simulator.js";
-import type { CacheGeometry } from "../../cache/geometry.js";
+import { CASCADE_LAKE } from "../../machines/presets.js";
 
 /** Where IOVAs come from: pages of 4 KiB by number, as `alloc_iova_fast` and `free_iova_fast` of Linux. */
 export interface PageAllocator {
@@ -20,6 +20,9 @@ export interface Parameter {
   readonly value: number;
   readonly source: string;
 }
+
+export const CACHES: CachesGeometry = CASCADE_LAKE.caches;
+const { secondStage: structures = {} } = CACHES;
 
 const PAPER = "paper: ";
 const MLX5 = "ConnectX-5's format of queue entries (mlx5)";
@@ -43,10 +46,10 @@ export const PARAMETERS = {
   ackBytes: { value: 66, source: "Ethernet, IPv4 and TCP headers with the timestamp option" },
   receiveRingPages: { value: 2, source: "descriptorsPerChannel * receiveDescriptorBytes" },
   otherRingPages: { value: 16, source: "assumed: 1024 entries of 64 bytes a ring of sends or completions" },
-  iotlbEntries: { value: 64, source: "pcie-bench (SIGCOMM'18), an earlier generation; not published for this one" },
-  l1Entries: { value: 16, source: "assumed: the working set needs one" },
-  l2Entries: { value: 16, source: "assumed: the working set needs one" },
-  l3Entries: { value: 64, source: `${PAPER}64 or 128 are likely` },
+  iotlbEntries: { value: CACHES.iotlb[0].ways, source: CASCADE_LAKE.sources.caches.iotlb },
+  l1Entries: { value: structures[4]?.ways ?? 0, source: CASCADE_LAKE.sources.caches.level4 },
+  l2Entries: { value: structures[3]?.ways ?? 0, source: CASCADE_LAKE.sources.caches.level3 },
+  l3Entries: { value: structures[2]?.ways ?? 0, source: CASCADE_LAKE.sources.caches.level2 },
   limitPfn: { value: 0xf_ffff, source: "Linux: PCI devices are given IOVAs below 4 GiB first" },
 } as const satisfies Readonly<Record<string, Parameter>>;
 
@@ -57,19 +60,6 @@ export const ASSUMPTIONS = [
   "pages arrive for flows at random, each as likely as any other",
   "nothing is received while a descriptor's 64 pages are unmapped",
 ] as const;
-
-function lru(ways: number): CacheGeometry {
-  return { sets: 1, ways, replacement: "lru" };
-}
-
-export const CACHES: CachesGeometry = {
-  iotlb: [lru(PARAMETERS.iotlbEntries.value)],
-  secondStage: {
-    2: lru(PARAMETERS.l3Entries.value),
-    3: lru(PARAMETERS.l2Entries.value),
-    4: lru(PARAMETERS.l1Entries.value),
-  },
-};
 
 /** How the driver maps and invalidates. */
 export interface Protection {
