@@ -34,6 +34,7 @@ export {
 } from "./unit/unit";
 export { simulatorClearCounters, simulatorRun } from "./access/simulate";
 export { streamFill } from "./access/stream";
+export { trafficRun } from "./access/traffic";
 export { cacheCreate, cacheInvalidate, cacheRelease, cacheReset, cacheUse } from "./cache/set-associative";
 export {
   traceClose,

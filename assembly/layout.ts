@@ -450,6 +450,44 @@ export const STREAM_RING = 2;
 export const STREAM_INTERLEAVED = 3;
 export const STREAM_TILED = 4;
 
+// ---- Accesses between the operations of a replay (assembly/access/traffic.ts), offsets in bytes. ----
+export const TRAFFIC_BYTES = 80;
+/** u32: handles of the replay, the simulator, the stream; linear address of the batch's header, and its capacity. */
+export const TRAFFIC_REPLAY = 0;
+export const TRAFFIC_SIMULATOR = 4;
+export const TRAFFIC_STREAM = 8;
+export const TRAFFIC_BATCH = 12;
+export const TRAFFIC_CAPACITY = 16;
+/** u32: bytes of a block of the stream; what a mapping has beside whole blocks is accessed in order. */
+export const TRAFFIC_BLOCK = 20;
+/** u32: 1, every mapping has a descriptor and a completion in a ring. */
+export const TRAFFIC_RING = 24;
+/** u32: 1, devices go through the first stage; 0, through the second. */
+export const TRAFFIC_FIRST_STAGE = 28;
+/** u32: 1, an unmap invalidates nothing by itself: a flush does. */
+export const TRAFFIC_LAZY = 32;
+/** u32: an invalidation is of 2^n naturally aligned pages, at most this n, or of a whole domain; all ones: of any range. */
+export const TRAFFIC_MOST_ADDRESS_MASK = 36;
+/** u32: array of domains' records. */
+export const TRAFFIC_DOMAINS = 40;
+/** u32: 1, an invalidation of a range drops paging-structure entries only where a table page was freed. */
+export const TRAFFIC_HINTS = 44;
+/** u64: bits of an owner by which a domain's entries are known, in the IOTLB and in paging-structure caches. */
+export const TRAFFIC_IOTLB_MASK = 48;
+export const TRAFFIC_WALK_MASK = 56;
+/** u64 counters: invalidations of a range of pages, and of a whole domain. */
+export const TRAFFIC_INVALIDATIONS = 64;
+export const TRAFFIC_FLUSHES = 72;
+/** u32: flushes so far of its flush queue; slot of the mapping that is its ring, plus 1; bytes of the ring; packets so far. */
+export const TRAFFIC_DOMAIN_BYTES = 16;
+export const TRAFFIC_DOMAIN_FLUSHES = 0;
+export const TRAFFIC_DOMAIN_RING = 4;
+export const TRAFFIC_DOMAIN_RING_BYTES = 8;
+export const TRAFFIC_DOMAIN_PACKETS = 12;
+/** Bytes of an entry of a ring of descriptors, and of one of completions; the ring's halves are one and the other. */
+export const TRAFFIC_DESCRIPTOR_BYTES = 64;
+export const TRAFFIC_COMPLETION_BYTES = 16;
+
 // ---- A batch of maps or unmaps. Results have one element per request. ----
 export const CHANGE_BATCH_COUNT = 0;
 /** Permissions of every map; flags (RECLAIM_EMPTY) of every unmap. */

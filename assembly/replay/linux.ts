@@ -14,6 +14,9 @@ import {
   reserve,
 } from "../iova/linux/domain";
 import {
+  LINUX_COUNTERS,
+  LINUX_COUNT_IOTLB_FLUSHES,
+  LINUX_STATE,
   OPERATION_CPU,
   OPERATION_TIME,
   REPLAY_FIRST,
@@ -96,4 +99,10 @@ export function linuxGiveBack(record: usize, operation: usize, iova: u64, length
   const linux = <usize>load<u32>(record);
   if (!enter(linux, operation)) return STATUS_MEMORY_EXHAUSTED;
   return giveBack(linux, iova >> 12, length >> 12, cpuOf(operation), queued ? timeOf(operation) : AT_ONCE);
+}
+
+/** Flushes of the IOTLB so far. */
+export function linuxFlushes(record: usize): u32 {
+  const state = <usize>load<u32>(<usize>load<u32>(record), LINUX_STATE);
+  return <u32>load<u64>(state, LINUX_COUNTERS + LINUX_COUNT_IOTLB_FLUSHES);
 }

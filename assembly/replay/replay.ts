@@ -100,7 +100,7 @@ import { CHUNK_BYTES, chunkEnd, chunkIndex, chunkPlace } from "./chunks";
 import { bestAddress, bestShift, bestStart, fewestLeaves } from "./congruence";
 import { identityMap, identityUnmap } from "./identity";
 import { isMapped, reach, reachEnd } from "./leaf";
-import { linuxChoose, linuxChosen, linuxGiveBack, linuxOpen } from "./linux";
+import { linuxChoose, linuxChosen, linuxFlushes, linuxGiveBack, linuxOpen } from "./linux";
 import { occupancyCreate, occupancyFreeInSpan, occupancyLongestHole, occupancySpan } from "./occupancy";
 
 // ---- The replay's own records --------------------------------------------------------------------------------------
@@ -190,6 +190,32 @@ export function replayDomains(replay: usize): u32 {
 export function replayTable(replay: usize, domain: u32): usize {
   if (domain >= load<u32>(replay, DOMAIN_CAPACITY)) return 0;
   return <usize>load<u32>(<usize>load<u32>(replay, DOMAINS) + <usize>domain * DOMAIN_BYTES, DOMAIN_TABLE);
+}
+
+/** Record of the allocation in this slot, 0 when it could not be mapped. */
+export function replaySlot(replay: usize, slot: u32): usize {
+  const at = <usize>load<u32>(replay, SLOTS) + <usize>slot * SLOT_BYTES;
+  return load<u32>(at, SLOT_STATE) >= STATE_MAPPED ? at : 0;
+}
+
+/** Ranges of IOVAs of an allocation, one behind the other (PIECE_*): one, unless identity scattered it. */
+export function slotPieces(replay: usize, slot: usize): usize {
+  return slotPieceCount(replay, slot) == 1 ? slot : <usize>load<u32>(slot, SLOT_PIECES);
+}
+
+export function slotPieceCount(replay: usize, slot: usize): u32 {
+  return load<u32>(replay, REPLAY_POLICY) == POLICY_IDENTITY ? load<u32>(slot, SLOT_PIECE_COUNT) : 1;
+}
+
+/** Whether all of an allocation was unmapped by its last unmap because a part could not be unmapped by itself. */
+export function slotIsRagged(slot: usize): bool {
+  return load<u32>(slot, SLOT_STATE) == STATE_RAGGED && !load<u64>(slot, SLOT_LEFT);
+}
+
+/** Flushes of the IOTLB by a domain's flush queue so far. */
+export function replayFlushes(replay: usize, domain: u32): u32 {
+  if (load<u32>(replay, REPLAY_FLUSH) == LINUX_FLUSH_STRICT || load<u32>(replay, REPLAY_POLICY) != POLICY_LINUX) return 0;
+  return linuxFlushes(<usize>load<u32>(replay, DOMAINS) + <usize>domain * DOMAIN_BYTES + DOMAIN_LINUX);
 }
 
 /** IOVA that the policy gave to the allocation in this slot; all ones when it has none. */

@@ -41,12 +41,16 @@ export function dropTables<F>(table: usize, entries: usize, n: u32, level: u32):
   }
 }
 
+/** Table pages that were ever given back, of all tables: what changes it may have left a cached pointer behind. */
+export let tablesFreed: u32 = 0;
+
 /** Gives a table page back; one that came with a dump or from a user stays where it is. */
 export function freeTable<F>(table: usize, address: u64, level: u32): void {
   const offset = address - arenaBase;
   if (offset >= <u64>arenaBytes) return;
   arenaGive(<usize>offset, level, tableOrder<F>());
   count(table, TABLE_PAGES, -1);
+  tablesFreed++;
   const freed = table + TABLE_FREED;
   store<u32>(freed, load<u32>(freed) + 1);
   store<u32>(freed + (<usize>level << 2), load<u32>(freed + (<usize>level << 2)) + 1);

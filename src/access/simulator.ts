@@ -133,6 +133,11 @@ export class TranslationSimulator {
     linear.setU32(this.#handle + layout.SIMULATOR_CONFIGURATION_FIRST, geometry.configurationFirst ? 1 : 0);
   }
 
+  /** For use by what runs accesses in WASM: linear address of the simulator. */
+  get handle(): number {
+    return this.#handle;
+  }
+
   /**
    * Adds a device; returns its index. Throws `invalid` when it has no table, a table whose walks would write or refuse
    * interrupt addresses, or a second stage of a smaller granule than the first; `space-exhausted` beyond 65,536 devices.

@@ -168,6 +168,11 @@ export class AccessStream {
     this.restart();
   }
 
+  /** For use by what fills batches in WASM: linear address of the stream. */
+  get handle(): number {
+    return this.#handle;
+  }
+
   /** Begins again. */
   restart(): void {
     const { linear } = this.engine;

@@ -2,6 +2,7 @@
 import { defaultLevels, type FormatDescription, findFormat } from "../engine/formats.js";
 import { loadModule } from "../engine/load.js";
 import { compareWorkload, workloadStrategies } from "../replay/compare-workload.js";
+import type { TrafficChoice } from "../replay/replay.js";
 import { comparable } from "../replay/replays.js";
 import {
   comparisonCsv,
@@ -13,6 +14,7 @@ import {
 import { findStrategy } from "../strategies/strategies.js";
 import { workloadOptions } from "../workloads/workload.js";
 import { findWorkload } from "../workloads/workloads.js";
+import { trafficInputs } from "./compare-access.js";
 import { type ImporterFlags, importerInputs, importersOf, ofImporters } from "./compare-importers.js";
 import { writeHtmlReport } from "./html-report.js";
 import { Progress } from "./progress.js";
@@ -35,10 +37,11 @@ export async function compareOnWorkload(
   name: string,
   flags: WorkloadFlags,
   formats: readonly FormatDescription[],
+  traffic?: TrafficChoice,
 ): Promise<void> {
   const workload = findWorkload(name);
   const strategies = flags.strategy?.map(findStrategy) ?? comparable(workloadStrategies, importersOf(flags));
-  const format = findFormat(formats, flags.format);
+  const format = findFormat(formats, traffic?.machine.format ?? flags.format);
   const { seed, memory, operations } = workloadOptions(workload, flags);
   const inputs: WorkloadInputs = {
     workload: workload.name,
@@ -47,9 +50,10 @@ export async function compareOnWorkload(
     operations,
     strategies: strategies.map((strategy) => strategy.name),
     format: format.name,
-    levels: flags.levels ?? defaultLevels(format),
+    levels: traffic?.machine.levels ?? flags.levels ?? defaultLevels(format),
     reclaim: flags.reclaim,
     ...importerInputs(flags, "the workload's own"),
+    ...trafficInputs(traffic),
   };
   const progress = new Progress({ doing: "replaying", unit: "operations", total: operations });
   const comparison = await compareWorkload(await loadModule(), workload, {
@@ -58,6 +62,7 @@ export async function compareOnWorkload(
     levels: inputs.levels,
     reclaim: flags.reclaim,
     ...ofImporters(flags),
+    ...(traffic === undefined ? {} : { traffic }),
     recording: flags.html !== undefined,
     onProgress: (done) => progress.update(done),
   }).finally(() => progress.stop());

@@ -18,7 +18,9 @@ import { openTraceText } from "../trace/open.js";
 import { requireMappings } from "../trace/usable.js";
 import { memoryStates } from "../workloads/ageing.js";
 import { workloads } from "../workloads/workloads.js";
+import type { TrafficChoice } from "../replay/replay.js";
 import { oneOf, wholeNumber } from "./arguments.js";
+import { type AccessFlags, accessHelp, addAccessOptions, chosenTraffic, trafficInputs } from "./compare-access.js";
 import { addImporterOptions, importerInputs, importersOf, ofImporters } from "./compare-importers.js";
 import { compareOnWorkload, type WorkloadFlags } from "./compare-workload.js";
 import { namedList } from "./help.js";
@@ -29,7 +31,7 @@ import { version } from "./version.js";
 /** V8 runs new code slowly until it has seen enough of it to optimise it; short traces end before that. */
 const WARM_UP_MILLISECONDS = 1500;
 
-interface CompareFlags extends WorkloadFlags {
+interface CompareFlags extends WorkloadFlags, AccessFlags {
   readonly workload?: string;
   readonly device?: string;
   readonly from?: number;
@@ -61,8 +63,7 @@ function list(text: string): string[] {
 }
 
 export function addCompare(program: Command, formats: readonly FormatDescription[]): void {
-  const command = program
-    .command("compare")
+  const command = addAccessOptions(program.command("compare"))
     .summary("replay a trace's mappings under several IOVA strategies, side by side")
     .description(
       "Replays the mappings of a recorded trace, or of a synthetic workload (their sizes, physical layout and lifetimes), " +
@@ -116,29 +117,37 @@ export function addCompare(program: Command, formats: readonly FormatDescription
           formats.map(({ name, title }) => ({ name, summary: title })),
         ),
         "",
+        ...accessHelp,
+        "",
         "Examples:",
         "  iommu-lab compare trace.gz --strategy as-recorded,pa-congruent --device 01:00.0",
         "  iommu-lab compare trace.gz --importer mlx5 --importer xe --va random",
         "  iommu-lab compare --workload rdma-mr --seed 7 --memory fragmented --html report.html",
+        "  iommu-lab compare trace.gz --machine cascade-lake-6234 --access random:64",
       ].join("\n"),
     )
-    .action((trace: string | undefined, flags: CompareFlags, command: Command) => {
+    .action(async (trace: string | undefined, flags: CompareFlags, command: Command) => {
       if (flags.workload !== undefined) {
         if (trace !== undefined) command.error("error: compare takes a trace or --workload, not both");
-        return compareOnWorkload(flags.workload, flags, formats);
+        return compareOnWorkload(flags.workload, flags, formats, await chosenTraffic(flags, command));
       }
       for (const option of OF_WORKLOADS) {
         if (flags[option] !== undefined) command.error(`error: --${option} is an option of --workload`);
       }
       if (trace === undefined) return command.error("error: compare needs a trace, or --workload NAME");
-      return compare(trace, flags, formats);
+      return compare(trace, flags, formats, await chosenTraffic(flags, command));
     });
 }
 
-async function compare(trace: string, flags: CompareFlags, formats: readonly FormatDescription[]): Promise<void> {
+async function compare(
+  trace: string,
+  flags: CompareFlags,
+  formats: readonly FormatDescription[],
+  traffic: TrafficChoice | undefined,
+): Promise<void> {
   const chosen = flags.strategy?.map(findStrategy) ?? comparable(strategies, importersOf(flags));
-  const format = findFormat(formats, flags.format);
-  const levels = flags.levels ?? defaultLevels(format);
+  const format = findFormat(formats, traffic?.machine.format ?? flags.format);
+  const levels = traffic?.machine.levels ?? flags.levels ?? defaultLevels(format);
   const inputs: ComparisonInputs = {
     trace,
     strategies: chosen.map(({ name }) => name),
@@ -149,6 +158,7 @@ async function compare(trace: string, flags: CompareFlags, formats: readonly For
     device: flags.device ?? null,
     from: flags.from ?? null,
     to: flags.to ?? null,
+    ...trafficInputs(traffic),
   };
   const run = async (onProgress: (bytes: number) => void): Promise<Comparison> =>
     compareTrace(await loadModule(), openTraceText(trace), {
@@ -163,6 +173,7 @@ async function compare(trace: string, flags: CompareFlags, formats: readonly For
       ...(flags.device === undefined ? {} : { device: flags.device }),
       ...(flags.from === undefined ? {} : { from: flags.from }),
       ...(flags.to === undefined ? {} : { to: flags.to }),
+      ...(traffic === undefined ? {} : { traffic }),
       onProgress,
     });
   // What is timed is optimised code: standard input, which comes only once, is timed as it is.

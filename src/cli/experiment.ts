@@ -1,10 +1,14 @@
 import { Argument, type Command } from "commander";
-import { pcieBench } from "../experiment/pcie-bench.js";
 import { loadEngine } from "../engine/load.js";
+import { fastAndSafe } from "../experiment/fast-and-safe/experiment.js";
+import { isPublished, pcieBench } from "../experiment/pcie-bench.js";
+import { rcacheCliff } from "../experiment/rcache-cliff.js";
 import { loadMachine } from "../machines/parse.js";
 import { PRESETS } from "../machines/presets.js";
 import { congruenceExperiment, congruenceJson, congruenceText } from "../report/congruence.js";
+import { fastAndSafeJson, fastAndSafeText } from "../report/fast-and-safe.js";
 import { pcieBenchJson, pcieBenchText } from "../report/pcie-bench.js";
+import { rcacheCliffJson, rcacheCliffText } from "../report/rcache-cliff.js";
 import { oneOf } from "./arguments.js";
 import { version } from "./version.js";
 
@@ -29,13 +33,29 @@ const EXPERIMENTS: Readonly<Record<string, Experiment>> = {
       return json ? congruenceJson(version, cases) : `${congruenceText(cases)}\n`;
     },
   },
+  "fast-and-safe": {
+    summary: "misses per page of a 100 Gb/s card in strict mode (SOSP'24), ours beside the published figures",
+    takesMachine: false,
+    async run({ json }) {
+      const cases = await fastAndSafe(loadEngine);
+      return json ? fastAndSafeJson(version, cases) : `${fastAndSafeText(cases)}\n`;
+    },
+  },
   "pcie-bench": {
     summary: "random 64-byte reads over growing windows (SIGCOMM'18), ours beside the published figures",
     takesMachine: true,
     async run({ machine, json }) {
-      const machines = machine === undefined ? PRESETS : [await loadMachine(machine)];
+      const machines = machine === undefined ? PRESETS.filter(isPublished) : [await loadMachine(machine)];
       const rows = pcieBench(await loadEngine(), machines);
       return json ? pcieBenchJson(version, machines, rows) : `${pcieBenchText(machines, rows)}\n`;
+    },
+  },
+  "rcache-cliff": {
+    summary: "what an IOVA costs beyond the 128 KiB that Linux's magazines hold, counted",
+    takesMachine: false,
+    async run({ json }) {
+      const rows = rcacheCliff(await loadEngine());
+      return json ? rcacheCliffJson(version, rows) : `${rcacheCliffText(rows)}\n`;
     },
   },
 };

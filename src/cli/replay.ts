@@ -16,6 +16,7 @@ import { type ComparisonInputs, comparisonJson, comparisonText, warnings } from 
 import { findStrategy, type Strategy, strategyNames } from "../strategies/strategies.js";
 import { openTrace } from "../trace/open.js";
 import { wholeNumber } from "./arguments.js";
+import { namedList } from "./help.js";
 import { version } from "./version.js";
 
 interface ReplayFlags {
@@ -95,8 +96,7 @@ export function addReplay(program: Command): void {
       "after",
       [
         "",
-        "Strategies:",
-        ...strategyNames.map(({ name, summary }) => `  ${name.padEnd(25)}${summary}`),
+        namedList("Strategies", strategyNames),
         "",
         "Examples:",
         "  iommu-lab replay trace.gz --strategy pa-congruent",

@@ -8,6 +8,7 @@ import { findStrategy } from "../strategies/strategies.js";
 import { type Property, properties } from "../validate/judge.js";
 import { DEFAULT_CASES, validate } from "../validate/validate.js";
 import { wholeNumber } from "./arguments.js";
+import { namedList } from "./help.js";
 import { version } from "./version.js";
 
 interface ValidateFlags {
@@ -41,11 +42,15 @@ export function addValidate(program: Command, formats: readonly FormatDescriptio
       "after",
       [
         "",
-        "Properties:",
-        "  tidy         the importer gets as few entries as the buffer's layout and the domain permit for any IOVA",
-        "  indifferent  the importer gets the same number of entries at every IOVA",
-        "  must         what the importer's hint says must be, is",
-        "  placed       there is an IOVA whenever a hole is long enough",
+        namedList("Properties", [
+          {
+            name: "tidy",
+            summary: "the importer gets as few entries as the buffer's layout and the domain permit for any IOVA",
+          },
+          { name: "indifferent", summary: "the importer gets the same number of entries at every IOVA" },
+          { name: "must", summary: "what the importer's hint says must be, is" },
+          { name: "placed", summary: "there is an IOVA whenever a hole is long enough" },
+        ]),
         "",
         "Example:",
         "  iommu-lab validate --importer xe --strategy linux",

@@ -128,6 +128,14 @@ export interface WasmExports {
   simulatorClearCounters(simulator: number): void;
   simulatorRun(simulator: number, batch: number): number;
   streamFill(stream: number, batch: number): void;
+  trafficRun(
+    traffic: number,
+    operations: number,
+    total: number,
+    pieces: number,
+    placements: number,
+    iovas: number,
+  ): number;
 
   // Trace tokens (assembly/trace/tokenize.ts)
   traceOpen(): number;

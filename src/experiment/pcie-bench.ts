@@ -35,6 +35,11 @@ const PUBLISHED: Readonly<Record<string, Partial<Record<Translation, readonly nu
   },
 };
 
+/** Whether a machine's own figures are published. */
+export function isPublished({ name }: Machine): boolean {
+  return Object.hasOwn(PUBLISHED, name);
+}
+
 export interface WindowResult {
   /** Bytes. */
   readonly window: number;

@@ -1,13 +1,17 @@
 import * as layout from "../../assembly/layout.js";
+import type { MappingAccess } from "../access/kinds.js";
+import { Traffic } from "../access/traffic.js";
 import { INTERRUPT_RANGE } from "../engine/addresses.js";
 import type { Engine } from "../engine/engine.js";
 import { statusError } from "../engine/errors.js";
 import { defaultLevels, type FormatDescription } from "../engine/formats.js";
 import type { LinearMemory } from "../engine/linear-memory.js";
 import { PageTable, type Reclaim } from "../engine/page-table.js";
+import type { Machine } from "../machines/machine.js";
 import { ruleFields, type Strategy } from "../strategies/strategies.js";
 import type { OperationBatch } from "../trace/batch.js";
 import { pagesAt } from "../trace/mappings.js";
+import { type AccessFigures, accessFigures } from "./access.js";
 import type { MappedSpace } from "./recording.js";
 
 /** Options of a replay; each has the default of a typical machine. */
@@ -22,6 +26,8 @@ export interface ReplayOptions {
   readonly reclaim?: Reclaim;
   /** Highest IOVA, where that is less than the tables translate (a device's DMA mask). */
   readonly last?: bigint;
+  /** What devices do between map and unmap, and the machine whose caches they go through; its tables are the replay's. */
+  readonly traffic?: TrafficChoice;
 }
 
 /** What may go with a batch, and come back. */
@@ -30,6 +36,14 @@ export interface BatchColumns {
   readonly placements?: Uint8Array;
   /** Set to the IOVA of each map operation in page numbers of 4 KiB, -1 where it has none. */
   readonly iovaPages?: Float64Array;
+}
+
+/** A machine and how its devices access what is mapped. */
+export interface TrafficChoice {
+  readonly machine: Machine;
+  readonly access: MappingAccess;
+  /** As in `TrafficOptions`. */
+  readonly hints?: boolean;
 }
 
 /** Leaves of one size over a replay. */
@@ -121,6 +135,7 @@ export class Replay {
   readonly #pageSizes: bigint;
   readonly #handle: number;
   readonly #tables = new Map<number, PageTable>();
+  readonly #traffic: { readonly running: Traffic; readonly machine: Machine } | null;
   readonly #operations: Block;
   readonly #pieces: Block;
   readonly #placements: Block;
@@ -160,6 +175,11 @@ export class Replay {
     this.#handle = exports.replayCreate(setup) >>> 0;
     linear.free(setup, layout.REPLAY_SETUP_BYTES);
     if (this.#handle === 0) throw statusError(layout.STATUS_MEMORY_EXHAUSTED, "begin a replay");
+    const { traffic, strategy } = options;
+    const lazy = strategy.rule.source === "linux" && (strategy.rule.linux?.flush ?? "strict") !== "strict";
+    this.#traffic = traffic
+      ? { running: new Traffic(engine, this.#handle, { ...traffic, lazy }), machine: traffic.machine }
+      : null;
     this.#engine = engine;
     this.#format = format;
     this.#levels = levels;
@@ -175,7 +195,9 @@ export class Replay {
     const pieces = this.#pieces.copy(batch.pieces, batch.pieceCount * layout.PIECE_BYTES);
     const wanted = placements ? this.#placements.copy(placements, batch.count * layout.PLACEMENT_BYTES) : 0;
     const chosen = iovaPages ? this.#iovas.reserve(batch.count * 8) : 0;
-    const status = exports.replayRun(this.#handle, operations, batch.count, pieces, wanted, chosen);
+    const status = this.#traffic
+      ? this.#traffic.running.run(batch, operations, pieces, wanted, chosen)
+      : exports.replayRun(this.#handle, operations, batch.count, pieces, wanted, chosen);
     if (status !== layout.STATUS_OK) throw statusError(status, "replay a batch of operations");
     if (!iovaPages) return;
     const words = linear.u32(chosen, batch.count * 2);
@@ -222,6 +244,11 @@ export class Replay {
       if (leaves && leaves.count > 0) spaces.push({ domain, leaves });
     }
     return spaces;
+  }
+
+  /** What devices met with, null when the replay has no traffic. */
+  get access(): AccessFigures | null {
+    return this.#traffic && accessFigures(this.#traffic.machine, this.#traffic.running.counters);
   }
 
   /** The figures, once everything has been replayed. */

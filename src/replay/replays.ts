@@ -9,10 +9,11 @@ import { PlacementColumn, type Placer } from "../strategies/placement.js";
 import { newPlacer, withImporters } from "../strategies/placer.js";
 import { asksImporter, type Strategy } from "../strategies/strategies.js";
 import type { OperationBatch } from "../trace/batch.js";
+import type { AccessFigures } from "./access.js";
 import { dmaLimit, ImporterAccount, type ImporterFigures } from "./importer-figures.js";
 import { BatchMappings } from "../trace/mappings.js";
 import { Recorder, type Recording } from "./recording.js";
-import { Replay, type ReplayFigures } from "./replay.js";
+import { Replay, type ReplayFigures, type TrafficChoice } from "./replay.js";
 import { type VirtualAddressOptions, VirtualAddresses } from "./virtual-addresses.js";
 
 /** What to compare. */
@@ -28,6 +29,8 @@ export interface ReplaysOptions {
   readonly virtualAddresses?: VirtualAddressOptions;
   /** Record the way to the figures, too. */
   readonly recording?: boolean;
+  /** Have devices access what is mapped. Format and levels are then the machine's. */
+  readonly traffic?: TrafficChoice;
 }
 
 export interface StrategyResult {
@@ -37,6 +40,8 @@ export interface StrategyResult {
   readonly importers: readonly ImporterFigures[];
   /** Of `joint`: what each candidate would have cost. */
   readonly trade: Trade | null;
+  /** What devices met with, null where they did nothing. */
+  readonly access: AccessFigures | null;
   /** Where it was asked for. */
   readonly recording?: Recording;
 }
@@ -121,6 +126,7 @@ export class Replays {
       figures: replay.finish(),
       importers: accounts.map((account) => account.figures()),
       trade: placer instanceof JointPlacer ? placer.trade() : null,
+      access: replay.access,
       ...(recordings === undefined ? {} : { recording: recordings[index] }),
     }));
   }

@@ -5,6 +5,7 @@ import type { WorkloadComparison } from "../replay/compare-workload.js";
 import type { ReplayFigures } from "../replay/replay.js";
 import type { StrategyResult } from "../replay/replays.js";
 import type { Weights } from "../strategies/joint.js";
+import { accessColumns, accessText, type TrafficInputs } from "./access.js";
 import { IMPORTER_LEGEND, importerText, importerVerdict } from "./importers.js";
 import { plainTable, wrap } from "./table.js";
 import { tradeDocument, tradeText } from "./trade.js";
@@ -22,6 +23,7 @@ interface ReplayInputs {
   readonly va?: string;
   readonly vaOffset?: number;
   readonly weights?: Weights;
+  readonly traffic?: TrafficInputs;
 }
 
 export interface WorkloadInputs extends ReplayInputs {
@@ -210,6 +212,7 @@ function strategiesText(title: string, inputs: ReplayInputs, { results, domains 
     ...[verdict(results), ...(results[0]?.importers ?? []).map((_, index) => importerVerdict(results, index))].flatMap(
       (sentence) => wrap(sentence, 100),
     ),
+    ...(inputs.traffic ? ["", accessText(inputs.traffic, results)] : []),
   ].join("\n");
 }
 
@@ -269,15 +272,18 @@ function strategiesJson(
     version,
     inputs,
     ...source,
-    strategies: results.map(({ strategy, figures, importers, trade }) => ({
+    strategies: results.map(({ strategy, figures, importers, trade, access }) => ({
       name: strategy.name,
       ...figures,
       ...(importers.length > 0 ? { importers } : {}),
       ...(trade ? { trade: tradeDocument(trade) } : {}),
+      ...(access ? { access } : {}),
     })),
     best: { name: best?.strategy.name ?? null, sentence: verdict(results) },
   };
-  return `${JSON.stringify(document, null, 2)}\n`;
+  // Sizes of page of a machine's IOTLBs.
+  const hex = (_: string, value: unknown): unknown => (typeof value === "bigint" ? `0x${value.toString(16)}` : value);
+  return `${JSON.stringify(document, hex, 2)}\n`;
 }
 
 /** Every figure by a name of its own: leaves of a size are `leaves2MMean`, `leaves2MPeak` and `leaves2MAtEnd`. */
@@ -292,14 +298,16 @@ export function figureColumns({ leaves, ...rest }: ReplayFigures): Record<string
 
 /** The comparison as CSV (RFC 4180), one row a strategy. */
 export function comparisonCsv(results: readonly StrategyResult[]): string {
-  const rows = results.map(({ strategy, figures, importers }) => {
+  const rows = results.map((result) => {
+    const { strategy, figures, importers } = result;
     const ofImporters = importers.flatMap(({ name, entriesUsed, entriesAttainable, tidiness, refused }) =>
       Object.entries({ entriesUsed, entriesAttainable, tidiness, refused }).map(([key, value]) => [
         `${name} ${key}`,
         value,
       ]),
     );
-    return { strategy: strategy.name, ...figureColumns(figures), ...Object.fromEntries(ofImporters) };
+    const columns = { ...figureColumns(figures), ...Object.fromEntries(ofImporters), ...accessColumns(result) };
+    return { strategy: strategy.name, ...columns };
   });
   return stringify(rows, { header: true });
 }

@@ -2,17 +2,13 @@
 import { type PcieBenchRow, TRANSLATIONS, type Translation } from "../experiment/pcie-bench.js";
 import type { Machine } from "../machines/machine.js";
 import { plainTable } from "./table.js";
-import { bytes } from "./units.js";
+import { bytes, percent } from "./units.js";
 
 const HEADINGS: Readonly<Record<Translation, string>> = {
   off: "IOMMU off",
   "small-pages": "smallest pages",
   superpages: "superpages",
 };
-
-function percent(ratio: number | null): string {
-  return ratio === null ? "" : `${ratio < 0 ? "" : "+"}${(ratio * 100).toFixed(1)} %`;
-}
 
 function machineText(machine: Machine, rows: readonly PcieBenchRow[]): string {
   const columns = TRANSLATIONS.flatMap((translation) => {

@@ -36,3 +36,8 @@ export function sizeName(size: number): string {
   }
   return `${scaled}${units[unit]}`;
 }
+
+/** A relative difference in percent, with its sign; nothing for none. */
+export function percent(ratio: number | null): string {
+  return ratio === null ? "" : `${ratio < 0 ? "" : "+"}${(ratio * 100).toFixed(1)} %`;
+}

@@ -45,6 +45,30 @@ describe("iommu-lab experiment congruence", () => {
   });
 });
 
+describe("iommu-lab experiment fast-and-safe", () => {
+  it("prints ours beside the published figures, and whether bounds are met", async () => {
+    const { status, stdout } = await run(["experiment", "fast-and-safe"]);
+    expect(status).toBe(0);
+    expect(stdout).toMatch(/^5 flows, strict +L1 misses +0\.0\d\d +0\.050 +\S+ %$/m);
+    expect(stdout).toMatch(/^40 flows, strict +L1 misses +0\.6\d\d +0\.630 +\S+ %$/m);
+    expect(stdout).toMatch(/^ +L3 misses +0\.\d{3} +0\.900 +\S+ % +within 30 %: (met|missed)$/m);
+    expect(stdout.match(/Gb\/s, the paper's model +\S+ +(79\.6|35\.5) /g)).toHaveLength(2);
+    expect(stdout).toMatch(/^ {2}l3Entries 64: Fast & Safe/m);
+  }, 120_000);
+});
+
+describe("iommu-lab experiment rcache-cliff", () => {
+  it("counts magazine hits and searches beside Linux's own limit, the same every time", async () => {
+    const { status, stdout } = await run(["experiment", "rcache-cliff"]);
+    expect(status).toBe(0);
+    expect(stdout).toMatch(/^128 KiB +1 +1 +0 +0 /m);
+    expect(stdout).toMatch(/^132 KiB +0 +0 +1 +1 /m);
+    const [first, second] = await Promise.all([1, 2].map(() => run(["experiment", "rcache-cliff", "--json"])));
+    expect(JSON.parse(first.stdout).published.rcacheRange).toBe(128 << 10);
+    expect(second.stdout).toBe(first.stdout);
+  });
+});
+
 /** Milliseconds: these simulate some ten million accesses. */
 const SLOW = 30_000;
 

@@ -1,17 +1,24 @@
 /** The workload of Fast & Safe under allocators whose IOVAs are known, so that misses can be told beforehand. */
 import { describe, expect, it, test } from "vitest";
+import { fastAndSafe } from "../../src/experiment/fast-and-safe/experiment.js";
 import { PUBLISHED_CASES, modelledGbps } from "../../src/experiment/fast-and-safe/published.js";
 import { runCase, type Setup, solveCase } from "../../src/experiment/fast-and-safe/run.js";
 import { FAST_AND_SAFE, type PageAllocator, STRICT } from "../../src/experiment/fast-and-safe/workload.js";
 import { newEngine } from "../support/engine.js";
 import { refused } from "../support/errors.js";
 
-const LENGTH = { warmUp: 3200, pages: 3200 };
+const LENGTH = { aging: 640, warmUp: 3200, pages: 3200 };
 const REGION_PAGES = 512;
 /** The last page of a region. */
 const TOP = 0xf_f1ff;
 
-/** Takes the page freed last, or the next one of `regions` regions of 2 MiB in turn; ranges from below all of these. */
+/** CPUs that receive. */
+const CORES = 5;
+
+/**
+ * Takes the page freed last, or the next one of `regions` regions of 2 MiB in turn; ranges, and what CPUs take that never
+ * receive, from below all of these.
+ */
 class Recycling implements PageAllocator {
   readonly #freed = new Map<number, number[]>();
   readonly #live = new Set<number>();
@@ -21,14 +28,14 @@ class Recycling implements PageAllocator {
   constructor(private readonly regions: number) {}
 
   allocate(pages: number, limitPfn: number, cpu: number): number {
-    const pfn = this.#freed.get(pages)?.pop() ?? this.#fresh(pages);
-    if (cpu >= 5 || pfn + pages - 1 > limitPfn) throw new Error(`${pages} pages at ${pfn} on CPU ${cpu}`);
+    const pfn = this.#freed.get(pages)?.pop() ?? this.#fresh(pages, cpu);
+    if (cpu >= 32 || pfn + pages - 1 > limitPfn) throw new Error(`${pages} pages at ${pfn} on CPU ${cpu}`);
     for (let page = pfn; page < pfn + pages; page++) this.#live.add(page);
     return pfn;
   }
 
-  #fresh(pages: number): number {
-    if (pages > 1) {
+  #fresh(pages: number, cpu: number): number {
+    if (pages > 1 || cpu >= CORES) {
       this.#bottom += pages;
       return this.#bottom - pages;
     }
@@ -69,8 +76,9 @@ describe("strict", () => {
   );
 
   it("wipes L1 and L2 once more for every ACK", async () => {
-    const { misses, rings } = await runCase(recycling(8), 40, STRICT, 0.5, LENGTH);
-    expect(Math.abs(misses.l1 - 0.5)).toBeLessThan(0.05);
+    const { misses, rings } = await runCase(recycling(8), 1, STRICT, 0.5, LENGTH);
+    // The next page comes after the ACK is unmapped; at the end of a descriptor both are one gap between walks.
+    expect(Math.abs(misses.l1 - 0.5)).toBeLessThan(1 / 64);
     expect(misses.l3).toBeGreaterThan(misses.l1);
     expect(misses.iotlb).toBeGreaterThan(1.5);
     expect(rings.completionWrites).toBeCloseTo(1.5, 2);
@@ -91,17 +99,42 @@ it("misses nothing but the IOTLB with a range a descriptor and IOTLB-only invali
 test.each(PUBLISHED_CASES)(
   "$name: ACKs per page are solved from the L1 misses",
   async (published) => {
-    const { acksPerPage, misses } = await solveCase(recycling(8), published, { warmUp: 640, pages: 1600 });
+    const { acksPerPage, misses } = await solveCase(recycling(8), published, { aging: 0, warmUp: 640, pages: 1600 });
     expect(Math.abs(misses.l1 - published.misses.l1)).toBeLessThan(0.01);
     expect(acksPerPage).toBeGreaterThan(0);
-    expect(acksPerPage).toBeLessThan(1);
+    expect(acksPerPage).toBeLessThan(2);
   },
   60_000,
 );
 
+it("judges every figure by its bound, under Linux's own allocator", async () => {
+  const cases = await fastAndSafe(newEngine, { aging: 1000, warmUp: 640, pages: 1600 });
+  expect(cases.map(({ name }) => name)).toEqual([
+    "5 flows, strict",
+    "5 flows, contiguous, IOTLB-only",
+    "40 flows, strict",
+    "40 flows, contiguous, IOTLB-only",
+  ]);
+  for (const { judgements } of cases) {
+    for (const { bound, met, ours, published } of judgements) {
+      if (bound === null) expect(met).toBeNull();
+      else if (bound === "at most") expect(met).toBe(ours <= published);
+      else expect(met).toBe(ours >= published * (1 - bound.relative) && ours <= published * (1 + bound.relative));
+    }
+  }
+  const [, contiguous] = cases;
+  expect(contiguous.judgements.map(({ figure, met }) => [figure, met])).toEqual([
+    ["l1", true],
+    ["l2", true],
+    ["l3", true],
+  ]);
+}, 60_000);
+
 it("says when no number of ACKs gives the L1 misses", async () => {
   const impossible = { ...PUBLISHED_CASES[0], misses: { ...PUBLISHED_CASES[0].misses, l1: 3 } };
-  const error = await solveCase(recycling(8), impossible, { warmUp: 0, pages: 640 }).catch((reason: unknown) => reason);
+  const error = await solveCase(recycling(8), impossible, { aging: 0, warmUp: 0, pages: 640 }).catch(
+    (reason: unknown) => reason,
+  );
   expect(
     refused("invalid", () => {
       throw error;

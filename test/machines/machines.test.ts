@@ -1,8 +1,9 @@
 import { describe, expect, it, test } from "vitest";
-import { pcieBench, rootMeanSquare } from "../../src/experiment/pcie-bench.js";
+import { TranslationSimulator } from "../../src/access/simulator.js";
+import { isPublished, pcieBench, rootMeanSquare } from "../../src/experiment/pcie-bench.js";
 import type { Machine } from "../../src/machines/machine.js";
 import { parseMachine } from "../../src/machines/parse.js";
-import { findPreset, PRESETS } from "../../src/machines/presets.js";
+import { DEFAULT_MACHINE, findPreset, PRESETS } from "../../src/machines/presets.js";
 import { readTiming } from "../../src/machines/timing.js";
 import { newEngine } from "../support/engine.js";
 import { refused } from "../support/errors.js";
@@ -113,9 +114,30 @@ describe("time", () => {
   });
 });
 
+describe("presets", async () => {
+  const engine = await newEngine();
+
+  test.each(PRESETS)("$name has caches and tables that can be, a cache for every level, and sources", (preset) => {
+    const { caches, stage, format, levels, figures, sources } = preset;
+    new TranslationSimulator(engine, caches).release();
+    engine.createTable(format, { levels }).release();
+    const structures = stage === "first" ? caches.firstStage : caches.secondStage;
+    expect(Object.keys(structures ?? {})).toEqual(["2", "3", "4"]);
+    expect(Object.keys(sources.figures).sort()).toEqual(Object.keys(figures).sort());
+    for (const source of [...Object.values(sources.figures), ...Object.values(sources.caches)]) {
+      expect(source).toMatch(/./);
+    }
+  });
+
+  it("have names of their own, the default among them", () => {
+    expect(new Set(PRESETS.map(({ name }) => name)).size).toBe(PRESETS.length);
+    expect(findPreset(DEFAULT_MACHINE)).not.toBeNull();
+  });
+});
+
 describe("pcie-bench", async () => {
   const engine = await newEngine();
-  const rows = pcieBench(engine, PRESETS);
+  const rows = pcieBench(engine, PRESETS.filter(isPublished));
 
   test.each(rows.map((row) => [row.machine, row.translation, row] as const))("%s, %s", (_, translation, row) => {
     // The misses of random reads: what the IOTLB does not hold of the window.

@@ -36,8 +36,8 @@ class Ring {
   }
 }
 
-/** What one core has: its rings, and the descriptors that the device fills one after another. */
-interface Core {
+/** One channel of the card: its rings, the descriptors that the device fills one after another, and its core. */
+interface Channel {
   readonly cpu: number;
   readonly receiveRing: Ring;
   readonly receiveCompletions: Ring;
@@ -49,6 +49,8 @@ interface Core {
   filled: number;
   /** ACKs that are due, in parts of one. */
   acksDue: number;
+  /** Pages of ACKs that were sent; the core's next poll finds them completed. */
+  readonly acksSent: number[];
 }
 
 /** What the device did to its rings, since `clearCounters`. */
@@ -61,7 +63,9 @@ export class Host {
   readonly #table: PageTable;
   readonly #simulator: TranslationSimulator;
   readonly #batch: AccessBatch;
-  readonly #cores: readonly Core[];
+  readonly #channels: readonly Channel[];
+  /** Before `start` IOVAs are handed out and taken back, and nothing else is done with them. */
+  #started = false;
   #queued = 0;
   #descriptorReads = 0;
   #completionWrites = 0;
@@ -80,74 +84,108 @@ export class Host {
       tags: vtdTags({ sid: 0, domain: DOMAIN, pasid: null, firstStage: false }),
     });
     this.#batch = new AccessBatch(engine, 64);
-    const { cores, receiveRingPages, otherRingPages } = PARAMETERS;
+    const { channels, receiveRingPages, otherRingPages, descriptorsPerChannel } = PARAMETERS;
     const { receiveDescriptorBytes, sendDescriptorBytes, completionBytes } = PARAMETERS;
-    const ring = (cpu: number, pages: number, entryBytes: number): Ring =>
-      new Ring(this.#map(pages, cpu), pages, entryBytes);
-    this.#cores = Array.from({ length: cores.value }, (_, cpu) => ({
+    const ring = (cpu: number, pages: number, entryBytes: number): Ring => {
+      const pfn = this.#allocate(pages, cpu);
+      this.#map(pfn, pages);
+      return new Ring(pfn, pages, entryBytes);
+    };
+    this.#channels = Array.from({ length: channels.value }, (_, cpu) => ({
       cpu,
       receiveRing: ring(cpu, receiveRingPages.value, receiveDescriptorBytes.value),
       receiveCompletions: ring(cpu, otherRingPages.value, completionBytes.value),
       sendRing: ring(cpu, otherRingPages.value, sendDescriptorBytes.value),
       sendCompletions: ring(cpu, otherRingPages.value, completionBytes.value),
-      descriptors: [],
+      descriptors: Array.from({ length: descriptorsPerChannel.value }, () => []),
       filled: 0,
       acksDue: 0,
+      acksSent: [],
     }));
-    for (const core of this.#cores) {
-      for (let i = 0; i < PARAMETERS.descriptorsPerCore.value; i++) this.#post(core);
+    this.#postAll();
+  }
+
+  /** When the card is brought up, every channel's core fills its ring at the same time: they take IOVAs in turn. */
+  #postAll(): void {
+    for (let i = 0; i < PARAMETERS.descriptorsPerChannel.value; i++) {
+      while (this.#channels[0].descriptors[i].length < PARAMETERS.descriptorPages.value) {
+        for (const { descriptors, cpu } of this.#channels) descriptors[i].push(...this.#allocateForDescriptor(cpu));
+      }
     }
   }
 
-  /** One page arrives for a core. */
+  /** The device begins to work: everything posted is mapped from here on. */
+  start(): void {
+    this.#started = true;
+    for (const { descriptors, acksSent } of this.#channels) {
+      for (const pfn of [...descriptors.flat(), ...acksSent]) this.#map(pfn, 1);
+    }
+  }
+
+  /** One page arrives for a channel. */
   receive(index: number): void {
-    const core = this.#cores[index];
-    if (core.filled === 0) this.#readDescriptor(core.receiveRing);
-    this.#access(BigInt(core.descriptors[0][core.filled] * PAGE_BYTES), PARAMETERS.packetBytes.value, true);
-    this.#complete(core.receiveCompletions);
-    core.filled++;
-    core.acksDue += this.acksPerPage;
-    for (; core.acksDue >= 1; core.acksDue--) this.#acknowledge(core);
-    if (core.filled === PARAMETERS.descriptorPages.value) this.#recycle(core);
+    const channel = this.#channels[index];
+    for (const pfn of channel.acksSent.splice(0)) this.#release(pfn, 1, channel.cpu);
+    if (channel.filled === 0) this.#readDescriptor(channel.receiveRing);
+    this.#access(BigInt(channel.descriptors[0][channel.filled] * PAGE_BYTES), PARAMETERS.packetBytes.value, true);
+    this.#complete(channel.receiveCompletions);
+    channel.filled++;
+    const used = channel.filled === PARAMETERS.descriptorPages.value;
+    if (used) this.#releaseDescriptor(channel);
+    channel.acksDue += this.acksPerPage;
+    for (; channel.acksDue >= 1; channel.acksDue--) this.#acknowledge(channel);
+    if (used) this.#post(channel);
   }
 
-  #acknowledge(core: Core): void {
-    const pfn = this.#map(1, core.cpu);
-    this.#readDescriptor(core.sendRing);
+  #acknowledge(channel: Channel): void {
+    const pfn = this.#allocate(1, channel.cpu);
+    if (this.#started) this.#map(pfn, 1);
+    this.#readDescriptor(channel.sendRing);
     this.#access(BigInt(pfn * PAGE_BYTES), PARAMETERS.ackBytes.value, false);
-    this.#complete(core.sendCompletions);
-    this.#unmap(pfn, 1, core.cpu);
+    this.#complete(channel.sendCompletions);
+    channel.acksSent.push(pfn);
   }
 
-  /** The descriptor that is used up gives its pages back, and another is posted. */
-  #recycle(core: Core): void {
-    const pages = core.descriptors.shift() ?? [];
-    core.filled = 0;
-    if (this.protection.contiguous) this.#unmap(pages[0], pages.length, core.cpu);
-    else for (const pfn of pages) this.#unmap(pfn, 1, core.cpu);
-    this.#post(core);
+  /** The descriptor that is used up gives its pages back. */
+  #releaseDescriptor(channel: Channel): void {
+    const pages = channel.descriptors.shift() ?? [];
+    channel.filled = 0;
+    if (this.protection.contiguous) this.#release(pages[0], pages.length, channel.cpu);
+    else for (const pfn of pages) this.#release(pfn, 1, channel.cpu);
   }
 
-  #post(core: Core): void {
-    const pages = PARAMETERS.descriptorPages.value;
-    if (this.protection.contiguous) {
-      const first = this.#map(pages, core.cpu);
-      core.descriptors.push(Array.from({ length: pages }, (_, i) => first + i));
-    } else {
-      core.descriptors.push(Array.from({ length: pages }, () => this.#map(1, core.cpu)));
-    }
+  #post({ descriptors, cpu }: Channel): void {
+    const pages: number[] = [];
+    while (pages.length < PARAMETERS.descriptorPages.value) pages.push(...this.#allocateForDescriptor(cpu));
+    if (this.#started) for (const pfn of pages) this.#map(pfn, 1);
+    descriptors.push(pages);
   }
 
-  #map(pages: number, cpu: number): number {
+  /** Pages for a descriptor, as many as are allocated at once. */
+  #allocateForDescriptor(cpu: number): number[] {
+    const pages = this.protection.contiguous ? PARAMETERS.descriptorPages.value : 1;
+    const first = this.#allocate(pages, cpu);
+    return Array.from({ length: pages }, (_, i) => first + i);
+  }
+
+  #allocate(pages: number, cpu: number): number {
     const pfn = this.allocator.allocate(pages, PARAMETERS.limitPfn.value, cpu, false);
     if (pfn === 0) throw new IommuError("space-exhausted", `allocate ${pages} pages on CPU ${cpu}`);
-    const iova = BigInt(pfn * PAGE_BYTES);
-    this.#table.map(dmaAddress(iova), physicalAddress(PHYSICAL + iova), BigInt(pages * PAGE_BYTES), READ_WRITE);
     return pfn;
   }
 
+  #map(pfn: number, pages: number): void {
+    const iova = BigInt(pfn * PAGE_BYTES);
+    this.#table.map(dmaAddress(iova), physicalAddress(PHYSICAL + iova), BigInt(pages * PAGE_BYTES), READ_WRITE);
+  }
+
   /** Unmaps, invalidates, and frees the IOVA: strict mode. */
-  #unmap(pfn: number, pages: number, cpu: number): void {
+  #release(pfn: number, pages: number, cpu: number): void {
+    if (this.#started) this.#unmap(pfn, pages);
+    this.allocator.free(pfn, pages, cpu);
+  }
+
+  #unmap(pfn: number, pages: number): void {
     this.#flush();
     const address = BigInt(pfn * PAGE_BYTES);
     const { freedPages } = this.#table.unmap(dmaAddress(address), BigInt(pages * PAGE_BYTES));
@@ -157,7 +195,6 @@ export class Host {
     while (pfn >> addressMask !== (pfn + pages - 1) >> addressMask) addressMask++;
     const request = { granularity: "page", domain: DOMAIN, address, addressMask, leafOnly } as const;
     this.#simulator.invalidate(vtdIotlbSelection(request));
-    this.allocator.free(pfn, pages, cpu);
   }
 
   #readDescriptor(ring: Ring): void {
@@ -172,6 +209,7 @@ export class Host {
 
   /** One access of the device. Those to one page in a row would find the first one's IOTLB entry: they count as one. */
   #access(iova: bigint, bytes: number, write: boolean): void {
+    if (!this.#started) return;
     this.#batch.set(this.#queued++, { iova, bytes, write, device: 0 });
     if (this.#queued === this.#batch.capacity) this.#flush();
   }

@@ -1,0 +1,66 @@
+/** `compare --machine … --access …`: what devices do with the mappings, and through which machine's caches. */
+import { type Command, Option } from "commander";
+import { ACCESS_KINDS, parseAccess } from "../access/kinds.js";
+import { loadMachine } from "../machines/parse.js";
+import { DEFAULT_MACHINE, PRESETS } from "../machines/presets.js";
+import type { TrafficChoice } from "../replay/replay.js";
+import type { TrafficInputs } from "../report/access.js";
+import { namedList } from "./help.js";
+
+export interface AccessFlags {
+  readonly machine?: string;
+  readonly access?: string;
+  readonly seed?: number;
+  /** False with --no-hints. */
+  readonly hints: boolean;
+}
+
+/** What --help lists behind the options. */
+export const accessHelp: readonly string[] = [
+  namedList(
+    "Machines",
+    PRESETS.map(({ name, title }) => ({ name, summary: title })),
+  ),
+  "",
+  namedList("Accesses, each once through every mapping", ACCESS_KINDS),
+];
+
+export function addAccessOptions(command: Command): Command {
+  return command
+    .addOption(
+      new Option(
+        "--machine <name>",
+        "have devices access what is mapped through the caches of this preset or JSON file",
+      ),
+    )
+    .addOption(new Option("--access <kind[:bytes]>", "how, in transactions of so many bytes (default: sequential:256)"))
+    .option("--no-hints", "invalidations drop paging-structure entries too, as Linux's on VT-d before 2025's fix");
+}
+
+/** What the flags ask for, undefined when nothing. Throws `invalid`; ends the command for a format beside a machine. */
+export async function chosenTraffic(
+  { machine, access, seed, hints }: AccessFlags,
+  command: Command,
+): Promise<TrafficChoice | undefined> {
+  if (machine === undefined && access === undefined) {
+    if (!hints) command.error("error: --no-hints needs --machine or --access");
+    return undefined;
+  }
+  for (const option of ["format", "levels"]) {
+    if (command.getOptionValueSource(option) === "cli") {
+      command.error(`error: --${option} is the machine's, with --machine or --access`);
+    }
+  }
+  return {
+    machine: await loadMachine(machine ?? DEFAULT_MACHINE),
+    access: parseAccess(access ?? "sequential", seed),
+    hints,
+  };
+}
+
+/** How it stands in a report's inputs. */
+export function trafficInputs(traffic: TrafficChoice | undefined): { readonly traffic?: TrafficInputs } {
+  if (!traffic) return {};
+  const { machine, access, hints = true } = traffic;
+  return { traffic: { machine, access, invalidationHints: hints } };
+}
