@@ -153,7 +153,7 @@ export const WALK_BATCH_ACCESSES = 20;
 
 // ---- A remapping unit's translation (assembly/unit/), offsets in bytes. ----
 /** What the requests of one source go through, resolved from its configuration entries. */
-export const REGIME_BYTES = 320;
+export const REGIME_BYTES = 376;
 /** u32: the table that the input address goes through first, or 0: it passes untranslated; its format. */
 export const REGIME_TABLE = 0;
 export const REGIME_FORMAT = 4;
@@ -175,9 +175,17 @@ export const REGIME_REFUSED_SPAN = 40;
 export const REGIME_LAST = 48;
 /** u32: the table of the upper half of the input addresses, with REGIME_TWO_HALVES. */
 export const REGIME_UPPER_TABLE = 56;
+/** u32: the regime that memory describes by now, which is this one unless its entries have changed; 0: none. */
+export const REGIME_NOW = 60;
 /** What an ordinary walk's entries look like, by ACCESS_READ, ACCESS_WRITE and ACCESS_PRIVILEGED of the request. */
 export const REGIME_PATTERNS = 64;
 export const PATTERN_COUNT = 8;
+/** u64 pairs: tag and owner of paging-structure entries of the first and the second stage, and of nested translations. */
+export const REGIME_WALK_TAGS = 320;
+export const WALK_TAG_FIRST = 0;
+export const WALK_TAG_SECOND = 16;
+export const WALK_TAG_NESTED = 32;
+export const WALK_TAGS_BYTES = 48;
 export const PATTERN_BYTES = 32;
 /** u64: mask and expected value of an entry that points to a table. */
 export const PATTERN_TABLE_MASK = 0;
@@ -237,6 +245,8 @@ export const UNIT_INTERCEPT_LAST = 48;
 export const UNIT_OTHERS = 56;
 /** The IOTLB (assembly/cache/iotlb.ts). */
 export const UNIT_IOTLB = 72;
+/** u32: caches that take its place (SIMULATOR_*: set-associative IOTLBs, paging-structure caches), or 0. */
+export const UNIT_CACHES = 88;
 
 // ---- A batch of requests to a unit, offsets of its header in bytes; every field a u32. One array element a request. ----
 export const UNIT_BATCH_COUNT = 0;
@@ -492,6 +502,8 @@ export const TABLE_RUNS = 296;
 /** Flags of every format, in TABLE_FLAGS above the format's own: hardware sets accessed flags, and dirty flags. */
 export const TABLE_UPDATES_ACCESSED = 1 << 28;
 export const TABLE_UPDATES_DIRTY = 1 << 29;
+/** What it caches of its upper levels is the second stage's. */
+export const TABLE_IS_SECOND_STAGE = 1 << 24;
 /** An update that is needed is a fault instead: the walk is not snooped. */
 export const TABLE_UPDATES_REFUSED = 1 << 30;
 /** A right that the path so far denies outranks a reserved bit and a table that cannot be read (VT-d second stage). */

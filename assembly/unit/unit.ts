@@ -6,7 +6,6 @@
  */
 import { dispatch } from "../format/formats";
 import {
-  iotlbDrop,
   iotlbFind,
   iotlbGrants,
   iotlbHasOnly,
@@ -51,6 +50,7 @@ import {
   REGIME_LIMITS_INPUT,
   REGIME_LOWER_IGNORES_TOP_BYTE,
   REGIME_LOWER_UNPRIVILEGED_DISABLED,
+  REGIME_NOW,
   REGIME_ORDINARY,
   REGIME_OWNER,
   REGIME_PATTERNS,
@@ -64,6 +64,7 @@ import {
   REGIME_UPPER_IGNORES_TOP_BYTE,
   REGIME_UPPER_TABLE,
   REGIME_UPPER_UNPRIVILEGED_DISABLED,
+  REGIME_WALK_TAGS,
   TABLE_FORMAT,
   TABLE_INPUT_LAST,
   TABLE_RESERVED_TABLE,
@@ -81,6 +82,7 @@ import {
   UNIT_BATCH_STATUS,
   UNIT_BEYOND,
   UNIT_BYTES,
+  UNIT_CACHES,
   UNIT_DONE,
   UNIT_ENTRIES_READ,
   UNIT_EXECUTE,
@@ -111,7 +113,9 @@ import { heapAllocate, heapFree } from "../memory/heap";
 import { arenaBase } from "../memory/physical";
 import { count, tableForget } from "../table/table";
 import { statusWord, walkClean, walkGlobal, walkGrants, walkPrecisely } from "../table/walk";
+import { walkThroughCaches } from "../table/walk-caches";
 import { accessInForce } from "./access";
+import { heldClean, heldDrop, heldFind, heldGrants, heldKeep, heldPhysical, heldShift } from "./held";
 import {
   SHORTCUT_ACCESS,
   SHORTCUT_OWNER,
@@ -136,12 +140,13 @@ const SOURCES_BYTES: usize = 256 * 4;
 /** Sources below this, without PASID, are found without hashing. */
 const DIRECT_SOURCES: u32 = 1 << 16;
 
-/** Makes a unit with an empty IOTLB; 0 when memory is exhausted. */
-export function unitCreate(sets: u32): usize {
+/** Makes a unit with an empty IOTLB, or with `caches` (UNIT_CACHES) in its place; 0 when memory is exhausted. */
+export function unitCreate(sets: u32, caches: usize): usize {
   const unit = heapAllocate(UNIT_BYTES);
   if (!unit) return 0;
   const sources = heapAllocate(SOURCES_BYTES);
   store<u32>(unit, <u32>sources, UNIT_SOURCES);
+  store<u32>(unit, <u32>caches, UNIT_CACHES);
   // An empty range: nothing is intercepted.
   store<u64>(unit, 0, UNIT_INTERCEPT_FIRST);
   store<u64>(unit, -1, UNIT_INTERCEPT_LAST);
@@ -249,6 +254,7 @@ export function regimeCreate(table: usize, upper: usize, last: u64, tag: u64, ow
   store<u64>(regime, last, REGIME_LAST);
   store<u64>(regime, tag, REGIME_TAG);
   store<u64>(regime, owner, REGIME_OWNER);
+  store<u32>(regime, <u32>regime, REGIME_NOW);
   store<u32>(regime, flags, REGIME_FLAGS);
   store<u32>(regime, accessClear, REGIME_ACCESS_CLEAR);
   store<u32>(regime, accessSet, REGIME_ACCESS_SET);
@@ -279,7 +285,7 @@ export function regimeRelease(regime: usize): void {
   heapFree(regime, REGIME_BYTES);
 }
 
-/** Drops IOTLB entries: see `iotlbInvalidate`. */
+/** Drops entries of the direct-mapped IOTLB: see `iotlbInvalidate`. */
 export function unitInvalidate(unit: usize, mask: u64, owner: u64, first: u64, last: u64): u32 {
   return iotlbInvalidate(unit + UNIT_IOTLB, mask, owner, first, last);
 }
@@ -334,6 +340,7 @@ function translateSlowly(unit: usize, regime: usize, iova: u64, requested: u32, 
   if (flags & <u32>REGIME_LIMITS_INPUT && iova > load<u64>(regime, REGIME_LAST)) return UNIT_BEYOND;
   // What the table is walked for: an address of the upper half without its sign.
   let walked = iova;
+  let half: u64 = 0;
   if (flags & <u32>REGIME_TWO_HALVES) {
     const upper = ((iova >> 55) & 1) != 0;
     const ignoresTopByte = flags & <u32>(upper ? REGIME_UPPER_IGNORES_TOP_BYTE : REGIME_LOWER_IGNORES_TOP_BYTE);
@@ -345,6 +352,7 @@ function translateSlowly(unit: usize, regime: usize, iova: u64, requested: u32, 
     if (upper) {
       const last = load<u64>(table, TABLE_INPUT_LAST);
       if (~walked > last) return WALK_INPUT_RANGE;
+      half = walked & ~last;
       walked &= last;
     }
   }
@@ -355,40 +363,33 @@ function translateSlowly(unit: usize, regime: usize, iova: u64, requested: u32, 
     store<u64>(result, iova);
     return statusWord(WALK_OK, 0, 0, 0);
   }
-  const iotlb = unit + UNIT_IOTLB;
   const tag = load<u64>(regime, REGIME_TAG);
   count(unit, UNIT_IOTLB_LOOKUPS, 1);
-  const entries = <usize>load<u32>(iotlb, IOTLB_ENTRIES);
-  const lastSet = load<u32>(iotlb, IOTLB_SETS) - 1;
-  const entry = iotlbFind(iotlb, entries, lastSet, iova, tag);
-  if (entry) {
-    if (access & <u32>ACCESS_WRITE && iotlbIsClean(entry)) {
-      // The walk that sets the dirty flag fills the entry anew.
-      iotlbDrop(entry);
-    } else {
+  if (heldFind(unit, iova, tag)) {
+    // The walk that sets the dirty flag fills the entry anew.
+    if (access & <u32>ACCESS_WRITE && heldClean) heldDrop(unit);
+    else {
       count(unit, UNIT_IOTLB_HITS, 1);
-      lastGrants = iotlbGrants(entry);
+      lastGrants = heldGrants;
       const outcome = missing(lastGrants, access);
       if (outcome) return outcome;
-      const physical = iotlbPhysical(entry, iova);
-      if (physical - <u64>INTERRUPT_FIRST < refusedSpan) return UNIT_INTERRUPT_RANGE;
-      store<u64>(result, physical);
-      return statusWord(WALK_OK, 0, 0, iotlbShift(entry));
+      if (heldPhysical - <u64>INTERRUPT_FIRST < refusedSpan) return UNIT_INTERRUPT_RANGE;
+      store<u64>(result, heldPhysical);
+      return statusWord(WALK_OK, 0, 0, heldShift);
     }
   }
   store<u64>(input, walked);
+  const caches = <usize>load<u32>(unit, UNIT_CACHES);
+  if (caches) walkThroughCaches(caches, regime + REGIME_WALK_TAGS, half);
   const status = <u32>dispatch<Walk>(load<u32>(table, TABLE_FORMAT), table, input, <usize>access, result);
+  if (caches) walkThroughCaches(0, 0, 0);
   count(unit, UNIT_ENTRIES_READ, status >> <u32>WALK_READS_SHIFT);
   if (status & <u32>WALK_OUTCOME_MASK) return status;
   lastGrants = walkGrants;
   const physical = load<u64>(result);
   if (physical - <u64>INTERRUPT_FIRST < refusedSpan) return UNIT_INTERRUPT_RANGE;
-  const shift = (status >> <u32>WALK_SIZE_SHIFT) & 0x3f;
-  const value = iotlbValue(physical, shift, lastGrants, walkClean);
-  const place = iotlbPlace(entries, lastSet, iova, shift, tag);
   const owner = iotlbOwner(load<u64>(regime, REGIME_OWNER), walkGlobal);
-  iotlbWrite(place, iotlbKey(iova, shift), tag, value, owner);
-  iotlbNoteSize(iotlb, shift);
+  heldKeep(unit, iova, tag, owner, physical, (status >> <u32>WALK_SIZE_SHIFT) & 0x3f, lastGrants, walkClean);
   return status;
 }
 
@@ -483,6 +484,35 @@ function translateRun<F>(unit: usize, batch: usize, format: u32): i32 {
   store<u32>(batch, i, UNIT_BATCH_NEXT);
   count(unit, UNIT_REQUESTS, <u64>(i - first));
   return why;
+}
+
+/** `unitTranslate` where every request is made by itself. */
+function translateEach(unit: usize, batch: usize): i32 {
+  const total = load<u32>(batch, UNIT_BATCH_COUNT);
+  const first = load<u32>(batch, UNIT_BATCH_NEXT);
+  let i = first;
+  let why: i32 = UNIT_DONE;
+  for (; i < total; i++) {
+    if (pasidAt(batch, i) == <u32>NO_PASID && isIntercepted(unit, iovaAt(batch, i))) {
+      why = UNIT_INTERCEPTED;
+      break;
+    }
+    if (!regimeOf(unit, sourceAt(batch, i), pasidAt(batch, i))) {
+      why = UNIT_MISSING;
+      break;
+    }
+    translateOneSlowly(unit, batch, i);
+  }
+  store<u32>(batch, i, UNIT_BATCH_NEXT);
+  count(unit, UNIT_REQUESTS, <u64>(i - first));
+  return why;
+}
+
+// @ts-ignore: decorator
+@inline
+function isIntercepted(unit: usize, iova: u64): bool {
+  const first = load<u64>(unit, UNIT_INTERCEPT_FIRST);
+  return iova - first < load<u64>(unit, UNIT_INTERCEPT_LAST) - first + 1;
 }
 
 /** Makes a shortcut for a request that has none, or says what else is to be done with it. */
@@ -654,6 +684,8 @@ class TranslateRun {
  * UNIT_BATCH_NEXT needs the architecture's own side.
  */
 export function unitTranslate(unit: usize, batch: usize): i32 {
+  // Short cuts are for the direct-mapped IOTLB, and for walks that begin at the first table.
+  if (load<u32>(unit, UNIT_CACHES)) return translateEach(unit, batch);
   let why = ANOTHER_FORMAT;
   shortcutsForget();
   while (why == ANOTHER_FORMAT) why = dispatch<TranslateRun>(nextFormat, unit, batch, <usize>nextFormat, 0);

@@ -102,7 +102,7 @@ export interface WasmExports {
   ): number;
   tableForget(table: number): void;
   regimeRelease(regime: number): void;
-  unitCreate(iotlbEntries: number): number;
+  unitCreate(iotlbEntries: number, caches: number): number;
   unitInvalidate(unit: number, mask: bigint, owner: bigint, first: bigint, last: bigint): number;
   unitLastGrants(): number;
   unitRelease(unit: number): void;

@@ -1,5 +1,6 @@
 /** An Arm SMMUv3: Arm SMMU Architecture Specification version 3 (IHI 0070 G.b). Non-secure streams only. */
 import * as layout from "../../assembly/layout.js";
+import { smmuv3Names } from "../access/counters.js";
 import { type Iova, type PhysicalAddress, physicalAddress } from "../engine/addresses.js";
 import type { Engine } from "../engine/engine.js";
 import { IommuError } from "../engine/errors.js";
@@ -15,6 +16,7 @@ import {
   type Stage,
   Translation,
   type TranslationHandler,
+  type TranslationOptions,
   type UnitCounters,
   UnitBatch,
 } from "../unit/translation.js";
@@ -48,7 +50,7 @@ import {
   lookUpEntry,
 } from "./lookup.js";
 import { type InterruptSink, Notifications } from "./notifications.js";
-import { makeRegime, ownersOf, stage2Table } from "./regime.js";
+import { makeRegime, stage2Table, tlbSelection } from "./regime.js";
 import { type PageRequest, PageRequestQueue } from "./page-request-queue.js";
 import { RegisterFile } from "./registers.js";
 import { StalledTransactions } from "./stalls.js";
@@ -63,9 +65,7 @@ import {
 } from "./walk-events.js";
 
 /** Options of a unit: what it has, the size of its TLB, and what it is connected to. */
-export interface SmmuUnitOptions extends IdentificationOptions {
-  /** Entries of the TLB, a power of two; default 64. */
-  readonly iotlbEntries?: number;
+export interface SmmuUnitOptions extends IdentificationOptions, TranslationOptions {
   /** Entries of the configuration cache (STE with CD); default 256. */
   readonly configurationCacheEntries?: number;
   readonly onInterrupt?: InterruptSink;
@@ -145,7 +145,7 @@ export class SmmuUnit {
     this.#engine = engine;
     this.identification = makeIdentification(options);
     const { identification } = this;
-    this.#translation = new Translation(engine, options.iotlbEntries ?? 64);
+    this.#translation = new Translation(engine, options);
     this.#resolved = new ResolvedSources(this.#translation, options.configurationCacheEntries ?? 256);
     const memory = new UnitMemory(engine);
     this.notifications = new Notifications({ identification, memory, ...(onInterrupt ? { onInterrupt } : {}) });
@@ -326,11 +326,17 @@ export class SmmuUnit {
   /** Empties every cache. Registers and events stay. */
   invalidateCaches(): void {
     this.#resolved.forgetWhere(() => true);
-    this.#translation.invalidate(0n, 0n);
+    this.#translation.invalidateAll();
   }
 
   get counters(): UnitCounters {
     return this.#translation.counters;
+  }
+
+  /** By the names of the performance monitor counter group; the configuration cache is not counted. */
+  get performanceCounters(): Readonly<Record<string, number>> {
+    const names = smmuv3Names(this.#translation.detailedCounters);
+    return { ...names, trans_table_walk_access: this.counters.iommuMrds };
   }
 
   /** Gives the unit's memory back; it must not be used any more. */
@@ -409,7 +415,7 @@ export class SmmuUnit {
 
   /** Makes the next translation of an address a walk: a TLB entry does not tell the IPA that split-stage ATS answers. */
   #forgetPage(iova: bigint): void {
-    this.#translation.invalidate(0n, 0n, iova, iova);
+    this.#translation.invalidate({ iotlb: [{ first: iova, last: iova }] });
   }
 
   /** Section 8.1, where the response to a request with a PASID depends on the STE. */
@@ -552,8 +558,6 @@ export class SmmuUnit {
   }
 
   #invalidateTlb(request: TlbInvalidation): void {
-    for (const { mask, owner } of ownersOf(request)) {
-      this.#translation.invalidate(mask, owner, request.range?.first, request.range?.last);
-    }
+    this.#translation.invalidate(tlbSelection(request));
   }
 }

@@ -3,6 +3,8 @@
  * architecture resolves what a source's requests go through and judges what comes back.
  */
 import * as layout from "../../assembly/layout.js";
+import { Caches, type Selection, type TagAndOwner, type TranslationCachesGeometry } from "../access/caches.js";
+import { NO_COUNTERS, readCounters, type TranslationCounters } from "../access/counters.js";
 import { type PhysicalAddress, physicalAddress } from "../engine/addresses.js";
 import { Batch } from "../engine/batch.js";
 import type { Engine } from "../engine/engine.js";
@@ -44,6 +46,8 @@ export interface Regime {
   /** With the page, what an IOTLB entry is found by (64 bits); what it is invalidated by. */
   readonly tag: bigint;
   readonly owner: bigint;
+  /** What paging-structure entries and nested translations are found and invalidated by, in a unit that caches them. */
+  readonly walkTags?: WalkTags;
   readonly refusesPrivileged?: boolean;
   readonly refusesExecute?: boolean;
   readonly refusesInterruptRange?: boolean;
@@ -52,6 +56,30 @@ export interface Regime {
   /** Kinds of access taken from, then added to, those of every request. */
   readonly accessClear?: number;
   readonly accessSet?: number;
+}
+
+/** Tags of what walks are cached by, the IOTLB apart. */
+export interface WalkTags {
+  readonly firstStage: TagAndOwner;
+  readonly secondStage: TagAndOwner;
+  readonly nested: TagAndOwner;
+}
+
+const WALK_TAG_FIELDS: readonly (readonly [keyof WalkTags, number])[] = [
+  ["firstStage", layout.WALK_TAG_FIRST],
+  ["secondStage", layout.WALK_TAG_SECOND],
+  ["nested", layout.WALK_TAG_NESTED],
+];
+
+/** The caches of translations of a unit. */
+export interface TranslationOptions {
+  /** Entries of the IOTLB, in which every page has one place; a power of two. Default 64, about what a Xeon E5 has. */
+  readonly iotlbEntries?: number;
+  /**
+   * Caches in its place: set-associative IOTLBs, paging-structure caches by level. Default: none; walks begin at the first
+   * table.
+   */
+  readonly caches?: TranslationCachesGeometry;
 }
 
 /** A regime that was handed to the engine, and the handles of its tables. */
@@ -80,6 +108,8 @@ export interface EntryRead {
   /** Null when nobody backs the address. */
   readonly entry: bigint | null;
 }
+
+const LAST_ADDRESS = 0xffff_ffff_ffff_ffffn;
 
 /** Most entries that one nested walk reads: 5 levels, each behind a walk of 5, and the output's. */
 const MOST_READS = 64;
@@ -181,18 +211,20 @@ export interface TranslationHandler {
 
 export class Translation {
   readonly #handle: number;
+  readonly #caches: Caches | null;
   readonly #log: number;
   readonly #walk: WalkBatch;
 
   /** Throws `memory-exhausted`, and `invalid` for an impossible geometry. */
   constructor(
     readonly engine: Engine,
-    iotlbEntries: number,
+    { iotlbEntries = 64, caches }: TranslationOptions = {},
   ) {
     if (!Number.isInteger(Math.log2(iotlbEntries)) || iotlbEntries > 1 << 20) {
       throw new IommuError("invalid", `IOTLB of ${iotlbEntries} entries`, undefined, "not a power of two up to 2^20");
     }
-    this.#handle = engine.exports.unitCreate(iotlbEntries) >>> 0;
+    this.#caches = caches ? new Caches(engine, caches) : null;
+    this.#handle = engine.exports.unitCreate(iotlbEntries, this.#caches?.handle ?? 0) >>> 0;
     if (this.#handle === 0) throw statusError(layout.STATUS_MEMORY_EXHAUSTED, "make a remapping unit");
     this.#log = engine.linear.allocate(MOST_READS * layout.READ_BYTES);
     this.#walk = new WalkBatch(engine.linear, 1);
@@ -234,10 +266,14 @@ export class Translation {
     for (const name of Object.keys(REGIME_FLAGS) as (keyof typeof REGIME_FLAGS)[]) {
       if (regime[name]) flags |= REGIME_FLAGS[name];
     }
-    const { last, tag, owner, accessClear = 0, accessSet = 0 } = regime;
+    const { last, tag, owner, walkTags, accessClear = 0, accessSet = 0 } = regime;
     const handle = exports.regimeCreate(first, upper, last, tag, owner, flags, accessClear, accessSet) >>> 0;
     if (handle === 0 || exports.unitSetRegime(this.#handle, source, pasid ?? layout.NO_PASID, handle) === 0) {
       throw statusError(layout.STATUS_MEMORY_EXHAUSTED, `keep what requests of source ${source} go through`);
+    }
+    for (const [name, field] of walkTags ? WALK_TAG_FIELDS : []) {
+      const { tag, owner } = walkTags?.[name] ?? { tag: 0n, owner: 0n };
+      linear.u64(handle + layout.REGIME_WALK_TAGS + field, 2).set([tag, owner]);
     }
     return { regime: handle, first, upper, second };
   }
@@ -248,12 +284,20 @@ export class Translation {
     this.engine.exports.regimeRelease(handle.regime);
   }
 
-  /**
-   * Drops IOTLB entries whose owner agrees with `owner` in the bits of `mask` and whose page meets [first, last]; returns
-   * how many.
-   */
-  invalidate(mask: bigint, owner: bigint, first = 0n, last = 0xffff_ffff_ffff_ffffn): number {
-    return this.engine.exports.unitInvalidate(this.#handle, mask, owner, first, last) >>> 0;
+  /** Drops what a selection names of the caches that there are, and nothing else; returns how many entries that were. */
+  invalidate(selection: Selection): number {
+    if (this.#caches) return this.#caches.invalidate(selection);
+    let dropped = 0;
+    for (const { mask = 0n, owner = 0n, first = 0n, last = LAST_ADDRESS } of selection.iotlb ?? []) {
+      dropped += this.engine.exports.unitInvalidate(this.#handle, mask, owner, first, last) >>> 0;
+    }
+    return dropped;
+  }
+
+  /** Empties every cache. */
+  invalidateAll(): void {
+    const all = [{}];
+    this.invalidate({ iotlb: all, firstStage: all, secondStage: all, nested: all });
   }
 
   /** Translates the first `count` requests of a batch, in order. `pasids`: the batch's PASID column is filled in. */
@@ -360,9 +404,17 @@ export class Translation {
     };
   }
 
+  /** The same with every level of the paging-structure caches; zeroes where there are none. */
+  get detailedCounters(): TranslationCounters {
+    const { iommuRequests, iotlbLookup, iotlbHit } = this.counters;
+    const caches = this.#caches ? readCounters(this.engine, this.#caches.handle) : NO_COUNTERS;
+    return { ...caches, requests: iommuRequests, iotlbLookups: iotlbLookup, iotlbHits: iotlbHit };
+  }
+
   /** Gives the unit's memory back. Its regimes must have been forgotten. */
   release(): void {
     this.engine.exports.unitRelease(this.#handle);
+    this.#caches?.release();
     this.engine.linear.free(this.#log, MOST_READS * layout.READ_BYTES);
     this.#walk.release();
   }

@@ -1,5 +1,7 @@
 /** An Intel VT-d remapping unit: Intel VT-d Architecture Specification Rev. 5.10. */
 import * as layout from "../../assembly/layout.js";
+import { vtdNames } from "../access/counters.js";
+import { vtdIotlbSelection, vtdPasidIotlbSelection } from "../cache/vtd.js";
 import {
   INTERRUPT_RANGE,
   type Iova,
@@ -25,6 +27,7 @@ import {
   type EntryRead,
   Translation,
   type TranslationHandler,
+  type TranslationOptions,
   type UnitCounters,
   UnitBatch,
 } from "../unit/translation.js";
@@ -52,14 +55,12 @@ import {
   lookUp,
 } from "./lookup.js";
 import { InvalidationQueue } from "./queue.js";
-import { iotlbOwner, makeRegime, OWNER_DOMAIN, OWNER_FIRST_STAGE, OWNER_PASID, type VtdRegime } from "./regime.js";
+import { makeRegime, type VtdRegime } from "./regime.js";
 import { RegisterFile } from "./registers.js";
 import { walkFault } from "./walk-faults.js";
 
 /** Options of a unit: its capabilities, the size of its caches, and what it is connected to. */
-export interface VtdUnitOptions extends CapabilityOptions {
-  /** Entries of the IOTLB, a power of two; default 64, about what is measured on a Xeon E5. */
-  readonly iotlbEntries?: number;
+export interface VtdUnitOptions extends CapabilityOptions, TranslationOptions {
   /** Entries of the context cache (default 256) and of the PASID cache (default 1024). */
   readonly contextCacheEntries?: number;
   readonly pasidCacheEntries?: number;
@@ -100,9 +101,6 @@ interface Resolved extends ResolvedSource {
   readonly governing: Governing;
   readonly vtd: VtdRegime;
 }
-
-const LAST_ADDRESS = 0xffff_ffff_ffff_ffffn;
-const PAGE_SHIFT = 12n;
 
 /** A request-without-PASID to the interrupt range that is no interrupt (Table 15). */
 const NOT_AN_INTERRUPT = 0x29;
@@ -145,7 +143,7 @@ export class VtdUnit {
     this.#engine = engine;
     this.capabilities = makeCapabilities(options);
     const { capabilities } = this;
-    this.#translation = new Translation(engine, options.iotlbEntries ?? 64);
+    this.#translation = new Translation(engine, options);
     this.#translation.intercept(INTERRUPT_RANGE.first, INTERRUPT_RANGE.last);
     this.#resolved = new ResolvedSources(this.#translation);
     this.#contexts = new ContextCache(options.contextCacheEntries ?? 256, ({ sid }) =>
@@ -310,11 +308,16 @@ export class VtdUnit {
   invalidateCaches(): void {
     this.#contexts.invalidate({ granularity: "global", domain: 0, sid: 0, functionMask: 0 });
     this.#pasids.invalidate({ granularity: "global", domain: 0, pasid: 0 });
-    this.#translation.invalidate(0n, 0n);
+    this.#translation.invalidateAll();
   }
 
   get counters(): UnitCounters {
     return this.#translation.counters;
+  }
+
+  /** By the names of the performance monitor; context and PASID cache are not counted. */
+  get performanceCounters(): Readonly<Record<string, number>> {
+    return { ...vtdNames(this.#translation.detailedCounters), iommu_mrds: this.counters.iommuMrds };
   }
 
   /** Gives the unit's memory back; it must not be used any more. */
@@ -476,44 +479,16 @@ export class VtdUnit {
     return {
       invalidateContextCache: (request: ContextCacheInvalidation) => this.#contexts.invalidate(request),
       invalidatePasidCache: (request: PasidCacheInvalidation) => this.#pasids.invalidate(request),
-      invalidateIotlb: (request: IotlbInvalidation) => this.#invalidateIotlb(request),
-      invalidatePasidIotlb: (request: PasidIotlbInvalidation) => this.#invalidatePasidIotlb(request),
+      invalidateIotlb: (request: IotlbInvalidation) => this.#translation.invalidate(vtdIotlbSelection(request)),
+      invalidatePasidIotlb: (request: PasidIotlbInvalidation) =>
+        this.#translation.invalidate(vtdPasidIotlbSelection(request)),
       invalidateDeviceTlb: (request: DeviceTlbInvalidation) => onDeviceTlb?.(request),
       // Interrupt entries are not emulated, so none is cached.
       invalidateInterruptEntries: (_request: InterruptEntryInvalidation) => {},
     };
   }
-
-  #invalidateIotlb({ granularity, domain, address, addressMask }: IotlbInvalidation): void {
-    const owner = iotlbOwner(domain, 0, false);
-    if (granularity === "global") this.#translation.invalidate(0n, 0n);
-    else if (granularity === "domain") this.#translation.invalidate(OWNER_DOMAIN, owner);
-    else {
-      const [first, last] = pageRange(address, addressMask);
-      this.#translation.invalidate(OWNER_DOMAIN | OWNER_FIRST_STAGE, owner, first, last);
-      // The addresses of a first stage are not a domain's: everything of the domain goes.
-      this.#translation.invalidate(OWNER_DOMAIN | OWNER_FIRST_STAGE, owner | OWNER_FIRST_STAGE);
-    }
-  }
-
-  #invalidatePasidIotlb({ granularity, domain, pasid, address, addressMask }: PasidIotlbInvalidation): void {
-    if (granularity === "pasid") {
-      this.#translation.invalidate(OWNER_DOMAIN | OWNER_PASID, iotlbOwner(domain, pasid, false));
-      return;
-    }
-    const [first, last] = pageRange(address, addressMask);
-    const mask = OWNER_DOMAIN | OWNER_PASID | OWNER_FIRST_STAGE;
-    this.#translation.invalidate(mask, iotlbOwner(domain, pasid, true), first, last);
-  }
 }
 
 function passed(iova: bigint): VtdTranslation {
   return { ok: true, physical: physicalAddress(iova), pageSize: null, interrupt: false };
-}
-
-/** The naturally aligned 2^addressMask pages around an address. */
-function pageRange(address: bigint, addressMask: number): [first: bigint, last: bigint] {
-  const span = 1n << (PAGE_SHIFT + BigInt(addressMask));
-  const first = address & ~(span - 1n) & LAST_ADDRESS;
-  return [first, first + span - 1n > LAST_ADDRESS ? LAST_ADDRESS : first + span - 1n];
 }
