@@ -27,6 +27,7 @@ export {
   unitCreate,
   unitInvalidate,
   unitLastGrants,
+  unitRehearse,
   unitRelease,
   unitSetRegime,
   unitTranslate,

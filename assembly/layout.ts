@@ -268,6 +268,8 @@ export const UNIT_BATCH_PASIDS = 28;
 export const UNIT_BATCH_NEXT = 32;
 export const UNIT_BATCH_FAULT_COUNT = 36;
 export const UNIT_BATCH_FAULTS = 40;
+/** Where stale accesses are noted (SANITIZER_*), or 0: nobody looks for them. */
+export const UNIT_BATCH_SANITIZER = 44;
 export const NO_PASID = 0xffffffff;
 
 /** Why `unitTranslate` returned. */
@@ -276,6 +278,34 @@ export const UNIT_DONE = 0;
 export const UNIT_MISSING = 1;
 /** Request UNIT_BATCH_NEXT has an intercepted address. */
 export const UNIT_INTERCEPTED = 2;
+
+// ---- A ring of stale accesses (assembly/unit/sanitizer.ts), offsets in bytes; every field a u32. ----
+export const SANITIZER_BYTES = 16;
+/** Linear address of the records, and how many there is room for: the oldest are overwritten. */
+export const SANITIZER_RECORDS = 0;
+export const SANITIZER_CAPACITY = 4;
+/** How many were written so far. */
+export const SANITIZER_WRITTEN = 8;
+/** Number of software's last operation, which records bear. */
+export const SANITIZER_OPERATION = 12;
+
+/** One access that reached what it would not reach by the tables as they are in memory. */
+export const STALE_BYTES = 64;
+/** u64: its address; where it led; where memory says it leads, or all ones; whose entry translated it, as invalidations see it. */
+export const STALE_IOVA = 0;
+export const STALE_PHYSICAL = 8;
+export const STALE_NOW = 16;
+export const STALE_OWNER = 24;
+/** u32: source, PASID (NO_PASID: none) and kind of access; SANITIZER_OPERATION; STALE_FROM_*. */
+export const STALE_SOURCE = 32;
+export const STALE_PASID = 36;
+export const STALE_ACCESS = 40;
+export const STALE_OPERATION = 44;
+export const STALE_FROM = 48;
+/** What the translation came from: a walk of the tables, an IOTLB entry, a walk that began in a cache. */
+export const STALE_FROM_WALK = 0;
+export const STALE_FROM_IOTLB = 1;
+export const STALE_FROM_STRUCTURES = 2;
 
 // ---- An IOTLB (assembly/cache/iotlb.ts), offsets in bytes. ----
 export const IOTLB_BYTES = 16;

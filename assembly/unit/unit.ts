@@ -22,6 +22,7 @@ import {
   iotlbShift,
   iotlbValue,
   iotlbWrite,
+  valuePhysical,
 } from "../cache/iotlb";
 import {
   ACCESS_EXECUTE,
@@ -65,6 +66,9 @@ import {
   REGIME_UPPER_TABLE,
   REGIME_UPPER_UNPRIVILEGED_DISABLED,
   REGIME_WALK_TAGS,
+  STALE_FROM_IOTLB,
+  STALE_FROM_STRUCTURES,
+  STALE_FROM_WALK,
   TABLE_FORMAT,
   TABLE_INPUT_LAST,
   TABLE_RESERVED_TABLE,
@@ -78,6 +82,7 @@ import {
   UNIT_BATCH_NEXT,
   UNIT_BATCH_PASIDS,
   UNIT_BATCH_PHYSICAL,
+  UNIT_BATCH_SANITIZER,
   UNIT_BATCH_SOURCES,
   UNIT_BATCH_STATUS,
   UNIT_BEYOND,
@@ -112,10 +117,11 @@ import { hashErase, hashFind, hashHas, hashInit, hashInsert, hashRelease, hashRe
 import { heapAllocate, heapFree } from "../memory/heap";
 import { arenaBase } from "../memory/physical";
 import { count, tableForget } from "../table/table";
-import { statusWord, walkClean, walkGlobal, walkGrants, walkPrecisely } from "../table/walk";
-import { walkThroughCaches } from "../table/walk-caches";
+import { statusWord, walkClean, walkGlobal, walkGrants, walkPrecisely, walkRehearses } from "../table/walk";
+import { walkBelieved, walkThroughCaches } from "../table/walk-caches";
 import { accessInForce } from "./access";
-import { heldClean, heldDrop, heldFind, heldGrants, heldKeep, heldPhysical, heldShift } from "./held";
+import { heldClean, heldDrop, heldFind, heldGrants, heldKeep, heldOwner, heldPhysical, heldShift } from "./held";
+import { sanitizer, sanitizerNote, sanitizerUse } from "./sanitizer";
 import {
   SHORTCUT_ACCESS,
   SHORTCUT_OWNER,
@@ -327,38 +333,60 @@ class Walk {
 }
 
 const input = memory.data(8, 16);
+const rehearsed = memory.data(8, 16);
 
-/** One request, every case. Returns the status word and stores the physical address, or where it failed, at `result`. */
-function translateSlowly(unit: usize, regime: usize, iova: u64, requested: u32, result: usize): u32 {
+/** What `route` found: the table (0: the address passes), what it is walked for, and what that leaves out of the address. */
+let routedTable: usize = 0;
+let routedAddress: u64 = 0;
+let routedHalf: u64 = 0;
+
+/** The table of a regime that an address goes through, or the outcome of a request that goes through none. */
+function route(regime: usize, iova: u64, access: u32): u32 {
   const flags = load<u32>(regime, REGIME_FLAGS);
-  const access = accessInForce(regime, requested);
-  store<u64>(result, 0);
   if (access & <u32>ACCESS_EXECUTE && flags & <u32>REGIME_REFUSES_EXECUTE) return UNIT_EXECUTE;
   if (access & <u32>ACCESS_PRIVILEGED && flags & <u32>REGIME_REFUSES_PRIVILEGED) return UNIT_PRIVILEGED;
-  const refusedSpan = load<u64>(regime, REGIME_REFUSED_SPAN);
-  let table = <usize>load<u32>(regime, REGIME_TABLE);
+  routedTable = <usize>load<u32>(regime, REGIME_TABLE);
+  routedAddress = iova;
+  routedHalf = 0;
   if (flags & <u32>REGIME_LIMITS_INPUT && iova > load<u64>(regime, REGIME_LAST)) return UNIT_BEYOND;
-  // What the table is walked for: an address of the upper half without its sign.
-  let walked = iova;
-  let half: u64 = 0;
   if (flags & <u32>REGIME_TWO_HALVES) {
     const upper = ((iova >> 55) & 1) != 0;
     const ignoresTopByte = flags & <u32>(upper ? REGIME_UPPER_IGNORES_TOP_BYTE : REGIME_LOWER_IGNORES_TOP_BYTE);
-    if (ignoresTopByte) walked = <u64>(<i64>(iova << 8) >> 8);
-    if (upper) table = <usize>load<u32>(regime, REGIME_UPPER_TABLE);
-    if (!table) return WALK_INPUT_RANGE;
+    if (ignoresTopByte) routedAddress = <u64>(<i64>(iova << 8) >> 8);
+    if (upper) routedTable = <usize>load<u32>(regime, REGIME_UPPER_TABLE);
+    if (!routedTable) return WALK_INPUT_RANGE;
     const disabled = flags & <u32>(upper ? REGIME_UPPER_UNPRIVILEGED_DISABLED : REGIME_LOWER_UNPRIVILEGED_DISABLED);
     if (disabled && !(access & <u32>ACCESS_PRIVILEGED)) return WALK_INPUT_RANGE;
     if (upper) {
-      const last = load<u64>(table, TABLE_INPUT_LAST);
-      if (~walked > last) return WALK_INPUT_RANGE;
-      half = walked & ~last;
-      walked &= last;
+      // An address of the upper half without its sign.
+      const last = load<u64>(routedTable, TABLE_INPUT_LAST);
+      if (~routedAddress > last) return WALK_INPUT_RANGE;
+      routedHalf = routedAddress & ~last;
+      routedAddress &= last;
     }
   }
-  if (!table) {
+  if (!routedTable) {
     if (iova > load<u64>(regime, REGIME_LAST)) return UNIT_BEYOND;
-    if (iova - <u64>INTERRUPT_FIRST < refusedSpan) return UNIT_INTERRUPT_RANGE;
+    if (iova - <u64>INTERRUPT_FIRST < load<u64>(regime, REGIME_REFUSED_SPAN)) return UNIT_INTERRUPT_RANGE;
+  }
+  return WALK_OK;
+}
+
+/** What the last request that `translateSlowly` made was translated by (STALE_FROM_*), and whose that was. */
+let answeredFrom: u32 = 0;
+let answeredOwner: u64 = 0;
+
+/** One request, every case. Returns the status word and stores the physical address, or where it failed, at `result`. */
+function translateSlowly(unit: usize, regime: usize, iova: u64, requested: u32, result: usize): u32 {
+  const access = accessInForce(regime, requested);
+  store<u64>(result, 0);
+  answeredFrom = STALE_FROM_WALK;
+  answeredOwner = load<u64>(regime, REGIME_OWNER);
+  const refused = route(regime, iova, access);
+  if (refused) return refused;
+  const refusedSpan = load<u64>(regime, REGIME_REFUSED_SPAN);
+  const table = routedTable;
+  if (!table) {
     lastGrants = -1;
     store<u64>(result, iova);
     return statusWord(WALK_OK, 0, 0, 0);
@@ -371,6 +399,8 @@ function translateSlowly(unit: usize, regime: usize, iova: u64, requested: u32, 
     else {
       count(unit, UNIT_IOTLB_HITS, 1);
       lastGrants = heldGrants;
+      answeredFrom = STALE_FROM_IOTLB;
+      answeredOwner = heldOwner;
       const outcome = missing(lastGrants, access);
       if (outcome) return outcome;
       if (heldPhysical - <u64>INTERRUPT_FIRST < refusedSpan) return UNIT_INTERRUPT_RANGE;
@@ -378,11 +408,14 @@ function translateSlowly(unit: usize, regime: usize, iova: u64, requested: u32, 
       return statusWord(WALK_OK, 0, 0, heldShift);
     }
   }
-  store<u64>(input, walked);
+  store<u64>(input, routedAddress);
   const caches = <usize>load<u32>(unit, UNIT_CACHES);
-  if (caches) walkThroughCaches(caches, regime + REGIME_WALK_TAGS, half);
+  if (caches) walkThroughCaches(caches, regime + REGIME_WALK_TAGS, routedHalf);
   const status = <u32>dispatch<Walk>(load<u32>(table, TABLE_FORMAT), table, input, <usize>access, result);
-  if (caches) walkThroughCaches(0, 0, 0);
+  if (caches) {
+    if (walkBelieved) answeredFrom = STALE_FROM_STRUCTURES;
+    walkThroughCaches(0, 0, 0);
+  }
   count(unit, UNIT_ENTRIES_READ, status >> <u32>WALK_READS_SHIFT);
   if (status & <u32>WALK_OUTCOME_MASK) return status;
   lastGrants = walkGrants;
@@ -391,6 +424,29 @@ function translateSlowly(unit: usize, regime: usize, iova: u64, requested: u32, 
   const owner = iotlbOwner(load<u64>(regime, REGIME_OWNER), walkGlobal);
   heldKeep(unit, iova, tag, owner, physical, (status >> <u32>WALK_SIZE_SHIFT) & 0x3f, lastGrants, walkClean);
   return status;
+}
+
+/** Where a walk without caches, which changes nothing, leads now; all ones when it faults. */
+export function unitRehearse(regime: usize, iova: u64, requested: u32): u64 {
+  const access = accessInForce(regime, requested);
+  if (route(regime, iova, access)) return -1;
+  if (!routedTable) return iova;
+  store<u64>(input, routedAddress);
+  walkRehearses(true);
+  const status = <u32>dispatch<Walk>(load<u32>(routedTable, TABLE_FORMAT), routedTable, input, <usize>access, rehearsed);
+  walkRehearses(false);
+  const physical = load<u64>(rehearsed);
+  const refused = physical - <u64>INTERRUPT_FIRST < load<u64>(regime, REGIME_REFUSED_SPAN);
+  return status & <u32>WALK_OUTCOME_MASK || refused ? -1 : physical;
+}
+
+/** Notes the request that `translateSlowly` has just let through, if memory would not. */
+function sanitizeSlowly(regime: usize, source: u32, pasid: u32, iova: u64, requested: u32, physical: u64): void {
+  const now = <usize>load<u32>(regime, REGIME_NOW);
+  if (answeredFrom == STALE_FROM_WALK && now == regime) return;
+  const led = now ? unitRehearse(now, iova, requested) : <u64>-1;
+  if (led == physical) return;
+  sanitizerNote(source, pasid, requested, iova, physical, led, answeredOwner, answeredFrom);
 }
 
 // ---- Batches -------------------------------------------------------------------------------------------------------
@@ -542,11 +598,16 @@ function prepareSlowly<F>(unit: usize, batch: usize, format: u32, i: u32): i32 {
 
 /** A request whose regime is known, made by itself. */
 function translateOneSlowly(unit: usize, batch: usize, i: u32): void {
-  const regime = regimeOf(unit, sourceAt(batch, i), pasidAt(batch, i));
+  const source = sourceAt(batch, i);
+  const pasid = pasidAt(batch, i);
+  const iova = iovaAt(batch, i);
+  const access = accessAt(batch, i);
+  const regime = regimeOf(unit, source, pasid);
   const result = <usize>load<u32>(batch, UNIT_BATCH_PHYSICAL) + (<usize>i << 3);
-  const status = translateSlowly(unit, regime, iovaAt(batch, i), accessAt(batch, i), result);
+  const status = translateSlowly(unit, regime, iova, access, result);
   store<u32>(<usize>load<u32>(batch, UNIT_BATCH_STATUS) + (<usize>i << 2), status);
   if (status & <u32>WALK_OUTCOME_MASK) noteFault(batch, i);
+  else if (sanitizer) sanitizeSlowly(regime, source, pasid, iova, access, load<u64>(result));
 }
 
 function noteFault(batch: usize, index: u32): void {
@@ -656,6 +717,7 @@ function settleOne<F, S>(unit: usize, entries: usize, lastSet: u32, row: usize, 
     if ((iotlbGrants(entry) & need) != need) return NOT_SETTLED;
     if (access & <u32>ACCESS_WRITE && iotlbIsClean(entry)) return NOT_SETTLED;
     if (physical - <u64>INTERRUPT_FIRST < refusedSpan) return NOT_SETTLED;
+    if (sanitizer && physical != valuePhysical(leaf ^ load<u64>(shortcut, SHORTCUT_TO_VALUE), shift, iova)) return NOT_SETTLED;
     const found = statusWord(WALK_OK, 0, 0, iotlbShift(entry));
     count(unit, UNIT_IOTLB_HITS, 1);
     store<u64>(result, physical);
@@ -684,6 +746,7 @@ class TranslateRun {
  * UNIT_BATCH_NEXT needs the architecture's own side.
  */
 export function unitTranslate(unit: usize, batch: usize): i32 {
+  sanitizerUse(<usize>load<u32>(batch, UNIT_BATCH_SANITIZER));
   // Short cuts are for the direct-mapped IOTLB, and for walks that begin at the first table.
   if (load<u32>(unit, UNIT_CACHES)) return translateEach(unit, batch);
   let why = ANOTHER_FORMAT;

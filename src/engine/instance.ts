@@ -105,6 +105,7 @@ export interface WasmExports {
   unitCreate(iotlbEntries: number, caches: number): number;
   unitInvalidate(unit: number, mask: bigint, owner: bigint, first: bigint, last: bigint): number;
   unitLastGrants(): number;
+  unitRehearse(regime: number, iova: bigint, access: number): bigint;
   unitRelease(unit: number): void;
   unitSetRegime(unit: number, source: number, pasid: number, regime: number): number;
   unitTranslate(unit: number, batch: number): number;

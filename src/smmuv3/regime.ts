@@ -40,6 +40,15 @@ const OWNER_STAGE2 = 1n << 33n;
 const OWNER_WORLD = 3n << 34n;
 const OWNER_GLOBAL = 1n << BigInt(OWNER_GLOBAL_BIT);
 
+/** Fields of owners, for who compares them. */
+export const SMMU_OWNER = {
+  ASID: OWNER_ASID,
+  VMID: OWNER_VMID,
+  STAGES: OWNER_STAGE1 | OWNER_STAGE2,
+  WORLD: OWNER_WORLD,
+  GLOBAL: OWNER_GLOBAL,
+} as const;
+
 const WORLDS: Readonly<Record<StreamWorld, bigint>> = { "NS-EL1": 0n, "NS-EL2": 1n << 34n, "NS-EL2-E2H": 2n << 34n };
 
 function tlbOwner(asid: number, vmid: number, world: StreamWorld): bigint {

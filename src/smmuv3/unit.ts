@@ -5,10 +5,12 @@ import { type Iova, type PhysicalAddress, physicalAddress } from "../engine/addr
 import type { Engine } from "../engine/engine.js";
 import { IommuError } from "../engine/errors.js";
 import type { Access } from "../engine/page-table.js";
+import { DmaSanitizer, type SanitizerOptions } from "../sanitizer/sanitizer.js";
+import { sanitizedSmmuTarget, SMMU_OWNER_FIELDS } from "../sanitizer/smmuv3.js";
 import { UnitMemory } from "../unit/memory.js";
 import { type DmaRequest, NOTHING_PERMITTED, SMALLEST_TRANSLATION_UNIT, type StructureRead } from "../unit/request.js";
 import { SingleRequest, type Traced } from "../unit/single-request.js";
-import { ResolvedSources } from "../unit/sources.js";
+import { type ResolvedSource, ResolvedSources } from "../unit/sources.js";
 import {
   accessAt,
   type EntryRead,
@@ -68,6 +70,8 @@ import {
 export interface SmmuUnitOptions extends IdentificationOptions, TranslationOptions {
   /** Entries of the configuration cache (STE with CD); default 256. */
   readonly configurationCacheEntries?: number;
+  /** Looks for accesses that stale translations let through: see src/sanitizer/. Default: nobody does. */
+  readonly sanitizer?: SanitizerOptions;
   readonly onInterrupt?: InterruptSink;
   readonly onAtcInvalidation?: (request: AtcInvalidation) => void;
   readonly onPageGroupResponse?: (response: PageGroupResponse) => void;
@@ -127,6 +131,8 @@ export class SmmuUnit {
   readonly commands: CommandQueue;
   readonly registers: RegisterFile;
   readonly stalls: StalledTransactions;
+  /** Null without the option. */
+  readonly sanitizer: DmaSanitizer | null;
   readonly #engine: Engine;
   readonly #translation: Translation;
   readonly #resolved: ResolvedSources<ResolvedStream>;
@@ -159,11 +165,24 @@ export class SmmuUnit {
       ...(onPageGroupResponse ? { onResponse: onPageGroupResponse } : {}),
     });
     this.stalls = new StalledTransactions(identification.idr5.STALL_MAX, this.events, onResume);
-    const target: InvalidationTarget = {
+    this.sanitizer = options.sanitizer
+      ? new DmaSanitizer(
+          engine,
+          this.#translation,
+          {
+            fields: SMMU_OWNER_FIELDS,
+            sources: () => this.#resolved.all,
+            present: (source) => this.#present(source),
+          },
+          options.sanitizer,
+        )
+      : null;
+    const plain: InvalidationTarget = {
       invalidateConfiguration: (request) => this.#invalidateConfiguration(request),
       invalidateTlb: (request) => this.#invalidateTlb(request),
       invalidateAtc: (request) => onAtcInvalidation?.(request),
     };
+    const target = this.sanitizer ? sanitizedSmmuTarget(plain, this.sanitizer) : plain;
     this.commands = new CommandQueue({
       identification,
       memory,
@@ -198,6 +217,7 @@ export class SmmuUnit {
       },
       read: (structure, address, count) => {
         const words = memory.readWords(address, count);
+        this.sanitizer?.watch(address);
         this.#one.note({ structure, address, words });
         return words;
       },
@@ -284,6 +304,7 @@ export class SmmuUnit {
       granted[right] = true;
       reached ??= this.#reached(asked);
     }
+    if (reached) this.#granted(asked, reached);
     return { ...NOTHING_PERMITTED, ...granted, ...reached };
   }
 
@@ -342,6 +363,7 @@ export class SmmuUnit {
   /** Gives the unit's memory back; it must not be used any more. */
   release(): void {
     this.#resolved.forgetWhere(() => true);
+    this.sanitizer?.release();
     this.#translation.release();
     this.#one.release();
   }
@@ -382,7 +404,11 @@ export class SmmuUnit {
   // ---- ATS (section 3.9.1) ----
 
   /** A translated transaction: without a PASID, whatever it carried. */
-  #translated({ sid, iova }: DmaRequest, { read = false, write = false }: Access): SmmuTranslation | SmmuFault {
+  #translated(
+    { sid, iova, sanitized = true }: DmaRequest,
+    { read = false, write = false }: Access,
+  ): SmmuTranslation | SmmuFault {
+    if (sanitized) this.sanitizer?.translated(sid, iova, { read, write });
     if (!this.registers.translationEnabled) return this.#end("abort", translationForbidden(sid, iova, !write));
     if (!this.registers.atsChecked) return this.#pass(iova);
     return this.#translate({ sid, iova, pasid: TRANSLATED }, { read, write });
@@ -413,6 +439,16 @@ export class SmmuUnit {
     return { physical, size: this.#one.pageSize ?? SMALLEST_TRANSLATION_UNIT };
   }
 
+  /** An intermediate address, which split-stage ATS gives, is translated again when the device uses it. */
+  #granted(
+    { sid, pasid, iova }: TranslationRequest,
+    { physical, size }: Pick<SmmuCompletion, "physical" | "size">,
+  ): void {
+    const resolved = this.#resolved.known(sid, pasid ?? null);
+    if (atsMode(resolved.configuration.entry, this.registers.atsChecked) === "split-stage") return;
+    this.sanitizer?.granted(resolved, iova, physical, size);
+  }
+
   /** Makes the next translation of an address a walk: a TLB entry does not tell the IPA that split-stage ATS answers. */
   #forgetPage(iova: bigint): void {
     this.#translation.invalidate({ iotlb: [{ first: iova, last: iova }] });
@@ -441,9 +477,21 @@ export class SmmuUnit {
     const found = ssid === TRANSLATED ? { entry, context: null } : lookUpContext(this.#source, entry, ssid);
     if (isFault(found)) return this.#misconfigured(batch, index, sid, ssid, found);
     const handle = this.#translation.setRegime(sid, ssid, this.#regimeOf(found, ssid));
-    this.#resolved.add({ configuration: found, sid, pasid: ssid, handle });
+    const resolved = { configuration: found, sid, pasid: ssid, handle };
+    this.#resolved.add(resolved);
+    this.sanitizer?.compare(resolved);
     if (this.#asked) this.#forgetPage(batch.iova[index]);
     return true;
+  }
+
+  /** What memory says of a stream, and which structure in use differs from that. */
+  #present({ sid, pasid }: ResolvedSource): { readonly regime: Regime | null; readonly cache: string } {
+    const entry = lookUpEntry(this.#source, sid);
+    const known = this.#resolved.get(sid, pasid)?.configuration.entry;
+    if (isFault(entry) || entry.aborts) return { regime: null, cache: "STE" };
+    const cache = known?.stage1 && entry.stage1 && known.contexts.table === entry.contexts.table ? "CD" : "STE";
+    const found = pasid === TRANSLATED ? { entry, context: null } : lookUpContext(this.#source, entry, pasid);
+    return { regime: isFault(found) ? null : this.#regimeOf(found, pasid), cache };
   }
 
   /** What an STE alone ends. */

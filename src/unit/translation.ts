@@ -82,8 +82,21 @@ export interface TranslationOptions {
   readonly caches?: TranslationCachesGeometry;
 }
 
+/** Whoever looks for accesses that stale translations let through. */
+export interface TranslationWatcher {
+  /** Linear address of its ring (SANITIZER_*). */
+  readonly ring: number;
+  /** Requests are about to be translated. */
+  begin(): void;
+  /** Requests of a source go through this from now on. */
+  resolved(source: number, pasid: number | null, regime: Regime): void;
+  /** What they go through is not known any more. */
+  forgotten(source: number, pasid: number | null): void;
+}
+
 /** A regime that was handed to the engine, and the handles of its tables. */
 export interface RegimeHandle {
+  readonly description: Regime;
   readonly regime: number;
   readonly first: number;
   readonly upper: number;
@@ -127,6 +140,9 @@ const REGIME_FLAGS = {
  * kept no record of it. Views are void after any call.
  */
 export class UnitBatch extends Batch {
+  /** Whether a unit with a sanitizer looks for stale accesses among these. */
+  sanitized = true;
+
   constructor(engine: Engine, capacity: number) {
     super(engine.linear, capacity, 4);
   }
@@ -173,7 +189,7 @@ export class UnitBatch extends Batch {
   }
 
   /** For use by the unit: fills in the header and returns its linear address. */
-  prepare(count: number, access: number | "each", pasids: boolean): number {
+  prepare(count: number, access: number | "each", pasids: boolean, sanitizer = 0): number {
     this.checkCount(count);
     const header: readonly [field: number, value: number][] = [
       [layout.UNIT_BATCH_COUNT, count],
@@ -187,6 +203,7 @@ export class UnitBatch extends Batch {
       [layout.UNIT_BATCH_NEXT, 0],
       [layout.UNIT_BATCH_FAULT_COUNT, 0],
       [layout.UNIT_BATCH_FAULTS, this.column(3) + this.capacity * 4],
+      [layout.UNIT_BATCH_SANITIZER, sanitizer],
     ];
     for (const [field, value] of header) this.linear.setU32(this.header + field, value);
     this.code.fill(0, 0, count);
@@ -211,7 +228,11 @@ export interface TranslationHandler {
 
 export class Translation {
   readonly #handle: number;
+  /** Null: nobody looks for stale accesses. */
+  watcher: TranslationWatcher | null = null;
   readonly #caches: Caches | null;
+  /** By handle of a regime: what memory describes in its place, and which kinds of access were ordinary before. */
+  readonly #replaced = new Map<number, { readonly now: RegimeHandle | null; readonly ordinary: number }>();
   readonly #log: number;
   readonly #walk: WalkBatch;
 
@@ -247,6 +268,45 @@ export class Translation {
 
   /** Hands a regime in for a source. Throws `invalid` for an impossible table, `memory-exhausted`. */
   setRegime(source: number, pasid: number | null, regime: Regime): RegimeHandle {
+    const handle = this.#makeRegime(regime);
+    if (this.engine.exports.unitSetRegime(this.#handle, source, pasid ?? layout.NO_PASID, handle.regime) === 0) {
+      throw statusError(layout.STATUS_MEMORY_EXHAUSTED, `keep what requests of source ${source} go through`);
+    }
+    this.watcher?.resolved(source, pasid, regime);
+    return handle;
+  }
+
+  /**
+   * Notes what memory describes by now in the place of a regime that is in use: null when requests would fault,
+   * "the same" when it has not changed, or not any more.
+   */
+  setPresent(handle: RegimeHandle, present: Regime | null | "the same"): void {
+    const { exports, linear } = this.engine;
+    const replaced = this.#replaced.get(handle.regime);
+    if (replaced) {
+      this.#replaced.delete(handle.regime);
+      if (replaced.now) exports.regimeRelease(replaced.now.regime);
+      linear.setU32(handle.regime + layout.REGIME_ORDINARY, replaced.ordinary);
+    }
+    linear.setU32(handle.regime + layout.REGIME_NOW, handle.regime);
+    if (present === "the same") return;
+    const now = present && this.#makeRegime(present);
+    this.#replaced.set(handle.regime, { now, ordinary: linear.getU32(handle.regime + layout.REGIME_ORDINARY) });
+    linear.setU32(handle.regime + layout.REGIME_NOW, now?.regime ?? 0);
+    // Every request is made by itself, and looked at.
+    linear.setU32(handle.regime + layout.REGIME_ORDINARY, 0);
+  }
+
+  /** Where an access leads through a regime by memory alone; null when it faults. Nothing is changed or counted. */
+  lead(regime: Regime, iova: bigint, access: number): bigint | null {
+    const { exports } = this.engine;
+    const { regime: handle } = this.#makeRegime(regime);
+    const physical = BigInt.asUintN(64, exports.unitRehearse(handle, iova, access));
+    exports.regimeRelease(handle);
+    return physical === LAST_ADDRESS ? null : physical;
+  }
+
+  #makeRegime(regime: Regime): RegimeHandle {
     const { exports, linear } = this.engine;
     const first = regime.first ? this.#table(regime.first) : 0;
     const second = regime.second ? this.#table(regime.second) : 0;
@@ -268,19 +328,19 @@ export class Translation {
     }
     const { last, tag, owner, walkTags, accessClear = 0, accessSet = 0 } = regime;
     const handle = exports.regimeCreate(first, upper, last, tag, owner, flags, accessClear, accessSet) >>> 0;
-    if (handle === 0 || exports.unitSetRegime(this.#handle, source, pasid ?? layout.NO_PASID, handle) === 0) {
-      throw statusError(layout.STATUS_MEMORY_EXHAUSTED, `keep what requests of source ${source} go through`);
-    }
+    if (handle === 0) throw statusError(layout.STATUS_MEMORY_EXHAUSTED, "keep what requests go through");
     for (const [name, field] of walkTags ? WALK_TAG_FIELDS : []) {
       const { tag, owner } = walkTags?.[name] ?? { tag: 0n, owner: 0n };
       linear.u64(handle + layout.REGIME_WALK_TAGS + field, 2).set([tag, owner]);
     }
-    return { regime: handle, first, upper, second };
+    return { description: regime, regime: handle, first, upper, second };
   }
 
   /** Forgets what requests of a source go through: the next one is resolved anew. */
   forgetRegime(source: number, pasid: number | null, handle: RegimeHandle): void {
     this.engine.exports.unitSetRegime(this.#handle, source, pasid ?? layout.NO_PASID, 0);
+    this.watcher?.forgotten(source, pasid);
+    this.setPresent(handle, "the same");
     this.engine.exports.regimeRelease(handle.regime);
   }
 
@@ -308,7 +368,10 @@ export class Translation {
     pasids: boolean,
     handler: TranslationHandler,
   ): void {
-    const header = batch.prepare(count, access === "each" ? access : encodeAccess(access), pasids);
+    const watcher = batch.sanitized ? this.watcher : null;
+    watcher?.begin();
+    const kind = access === "each" ? access : encodeAccess(access);
+    const header = batch.prepare(count, kind, pasids, watcher?.ring ?? 0);
     const pasidOf = (index: number): number | null => {
       const pasid = pasids ? batch.pasid[index] : layout.NO_PASID;
       return pasid === layout.NO_PASID ? null : pasid;

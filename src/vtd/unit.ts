@@ -8,10 +8,13 @@ import {
   inInterruptRange,
   type PhysicalAddress,
   physicalAddress,
+  privateAddress,
 } from "../engine/addresses.js";
 import type { Engine } from "../engine/engine.js";
 import { IommuError } from "../engine/errors.js";
 import type { Access } from "../engine/page-table.js";
+import { DmaSanitizer, type SanitizerOptions } from "../sanitizer/sanitizer.js";
+import { sanitizedVtdTarget, VTD_OWNER_FIELDS } from "../sanitizer/vtd.js";
 import { UnitMemory } from "../unit/memory.js";
 import {
   type DmaRequest,
@@ -25,6 +28,7 @@ import { type ResolvedSource, ResolvedSources } from "../unit/sources.js";
 import {
   accessAt,
   type EntryRead,
+  type Regime,
   Translation,
   type TranslationHandler,
   type TranslationOptions,
@@ -64,6 +68,8 @@ export interface VtdUnitOptions extends CapabilityOptions, TranslationOptions {
   /** Entries of the context cache (default 256) and of the PASID cache (default 1024). */
   readonly contextCacheEntries?: number;
   readonly pasidCacheEntries?: number;
+  /** Looks for accesses that stale translations let through: see src/sanitizer/. Default: nobody does. */
+  readonly sanitizer?: SanitizerOptions;
   /** Receives the unit's interrupt messages. */
   readonly onMessage?: MessageSink;
   /** Receives device-TLB invalidations, and page group responses. */
@@ -107,6 +113,9 @@ const NOT_AN_INTERRUPT = 0x29;
 /** Translated address beyond the host address width, and in the interrupt range: legacy, scalable (Table 30). */
 const TRANSLATED_FAULTS = { legacy: [0x4, 0xe], scalable: [0x83, 0x87] } as const;
 
+/** The first fault reason of PASID directories and tables (Table 30, SPD.1). */
+const FIRST_PASID_FAULT = 0x50;
+
 /** Flag of a batch's `code`: the fault was not reported. */
 export const UNREPORTED = 1 << 16;
 
@@ -121,6 +130,8 @@ export class VtdUnit {
   readonly faults: FaultRecorder;
   readonly registers: RegisterFile;
   readonly queue: InvalidationQueue;
+  /** Null without the option. */
+  readonly sanitizer: DmaSanitizer | null;
   readonly #engine: Engine;
   readonly #translation: Translation;
   readonly #contexts: ContextCache;
@@ -152,7 +163,16 @@ export class VtdUnit {
     this.#pasids = new PasidCache(options.pasidCacheEntries ?? 1024, ({ sid, pasid }) =>
       this.#resolved.forgetWhere((resolved) => resolved.sid === sid && resolved.governing.pasid === pasid),
     );
-    const target = this.#makeTarget(onDeviceTlbInvalidation);
+    const { fields, sources, present } = {
+      fields: VTD_OWNER_FIELDS,
+      sources: () => this.#resolved.all,
+      present: (source: ResolvedSource) => this.#present(source),
+    };
+    this.sanitizer = options.sanitizer
+      ? new DmaSanitizer(engine, this.#translation, { fields, sources, present }, options.sanitizer)
+      : null;
+    const plain = this.#makeTarget(onDeviceTlbInvalidation);
+    const target = this.sanitizer ? sanitizedVtdTarget(plain, this.sanitizer) : plain;
     const memory = new UnitMemory(engine);
     this.faults = new FaultRecorder({ capabilities, ...sink });
     this.queue = new InvalidationQueue({
@@ -174,6 +194,7 @@ export class VtdUnit {
       },
       read: (structure, address, count) => {
         const words = memory.readWords(address, count);
+        this.sanitizer?.watch(address);
         this.#one.note({ structure, address, words });
         return words;
       },
@@ -255,13 +276,16 @@ export class VtdUnit {
       this.#translation.uncounted(asWrite);
       if (this.#fault) return completes() ? NOTHING_PERMITTED : this.#fault;
     }
+    const { physical, pageSize } = this.#one;
+    const size = pageSize ?? SMALLEST_TRANSLATION_UNIT;
+    this.sanitizer?.granted(this.#resolved.known(request.sid, request.pasid ?? null), request.iova, physical, size);
     return {
       ok: true,
-      physical: this.#one.physical,
+      physical,
       read: (grants & layout.GRANT_READ) !== 0,
       write,
       untranslatedOnly: false,
-      size: this.#one.pageSize ?? SMALLEST_TRANSLATION_UNIT,
+      size,
     };
   }
 
@@ -323,6 +347,7 @@ export class VtdUnit {
   /** Gives the unit's memory back; it must not be used any more. */
   release(): void {
     this.#resolved.forgetWhere(() => true);
+    this.sanitizer?.release();
     this.#translation.release();
     this.#one.release();
   }
@@ -356,8 +381,36 @@ export class VtdUnit {
     }
     const vtd = makeRegime(found, this.capabilities, sid, pasid);
     const handle = this.#translation.setRegime(sid, pasid, vtd.regime);
-    this.#resolved.add({ governing: found, sid, pasid, vtd, handle });
+    const resolved = { governing: found, sid, pasid, vtd, handle };
+    this.#resolved.add(resolved);
+    this.sanitizer?.compare(resolved);
     return true;
+  }
+
+  /** What governs a source by memory alone, and which cache has something else. */
+  #present(source: ResolvedSource): { readonly regime: Regime | null; readonly cache: string } {
+    const { sid, pasid } = source;
+    const memory = new UnitMemory(this.#engine);
+    const uncached: EntrySource = {
+      capabilities: this.capabilities,
+      rootTable: this.registers.rootTable,
+      read: (_structure, address, count) => memory.readWords(address, count),
+      cachedContext: () => undefined,
+      cacheContext: () => {},
+      cachedPasid: () => undefined,
+      cachePasid: () => {},
+    };
+    const found = lookUp(uncached, { sid, iova: privateAddress(0n), ...(pasid === null ? {} : { pasid }) });
+    const inPasidTable = isFault(found) ? found.fault >= FIRST_PASID_FAULT : this.#hasContextOf(sid, found);
+    const cache = inPasidTable ? "PASID cache" : "context cache";
+    if (isFault(found)) return { regime: null, cache };
+    return { regime: makeRegime(found, this.capabilities, sid, pasid).regime, cache };
+  }
+
+  #hasContextOf(sid: number, { context }: Governing): boolean {
+    const cached = this.#contexts.get(sid)?.scalable;
+    const { scalable } = context;
+    return cached?.table === scalable?.table && cached?.ridPasid === scalable?.ridPasid && scalable !== null;
   }
 
   // ---- Single requests ----
@@ -407,6 +460,7 @@ export class VtdUnit {
     if (inInterruptRange(request.iova)) {
       return this.#report(request, { fault: interrupt, faultProcessingDisabled });
     }
+    if (request.sanitized ?? true) this.sanitizer?.translated(request.sid, request.iova, this.#accessOf(request));
     return passed(request.iova);
   }
 
