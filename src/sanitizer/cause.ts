@@ -112,7 +112,13 @@ export class Judge {
     if (reaching.some((one) => this.#drops(one, access, secondOnly))) return { ...found("forgotten"), change: null };
     const leafOnly = reaching.at(-1);
     if (leafOnly) return found("leaf-only", leafOnly);
+    const short = candidates.findLast((one) =>
+      one.selection.iotlb?.some((predicate) => difference(predicate, access.owner) === 0n && meets(range, predicate)),
+    );
+    if (short && range !== EVERYWHERE) return found("range-too-small", short);
     for (const { mask, mistake } of this.fields) {
+      // What is not global needs no invalidation of global translations.
+      if (mask === this.global && (access.owner & mask) === 0n) continue;
       const near = candidates.findLast((one) =>
         one.selection.iotlb?.some((predicate) => {
           const bits = difference(predicate, access.owner);
@@ -122,11 +128,6 @@ export class Judge {
       );
       if (near) return found(mistake, near);
     }
-    const short = candidates.findLast((one) =>
-      one.selection.iotlb?.some((predicate) => difference(predicate, access.owner) === 0n && meets(range, predicate)),
-    );
-    if (short && range !== EVERYWHERE) return found("range-too-small", short);
-
     const deferral = roots.map((root) => history.lastDeferral(root, iova, operation)).find((one) => one !== undefined);
     const late = history.invalidations.find((one) => one.operation > operation && this.#drops(one, access, secondOnly));
     if (deferral && deferral.operation > after) {
@@ -198,7 +199,7 @@ export class Judge {
           selection.iotlb?.some((p) => difference(p, owner) === 0n && covers(p, predicate)),
       );
       const after = before?.operation ?? 0;
-      return theirs.some((root) => history.changedWithin(root, predicate, after, one.operation));
+      return theirs.some((root) => history.unmappedWithin(root, predicate, after, one.operation));
     });
   }
 }

@@ -101,11 +101,13 @@ export class History {
     return invalidation;
   }
 
-  assigned(assignment: Omit<Assignment, keyof Moment>): void {
+  /** @param written when its configuration was written, if anybody saw that */
+  assigned(assignment: Omit<Assignment, keyof Moment>, written: Moment | null): void {
     const { source, pasid, owner, roots } = assignment;
     const before = this.assignments.findLast((one) => one.source === source && one.pasid === pasid);
     if (before?.owner === owner && sameRoots(before.roots, roots)) return;
-    append(this.assignments, { ...assignment, ...this.next() }, this.most);
+    const moment = written && written.operation > (before?.operation ?? 0) ? written : this.next();
+    append(this.assignments, { ...assignment, ...moment }, this.most);
   }
 
   /** The latest change of a table that counts for an address, at or before an operation. */
@@ -123,10 +125,11 @@ export class History {
     return this.#changes.get(root)?.findLast((one) => one.operation <= before && counts(one));
   }
 
-  /** Whether a table changed within a predicate's range between two operations. */
-  changedWithin(root: bigint, range: CachePredicate, after: number, before: number): boolean {
+  /** Whether anything was unmapped within a predicate's range between two operations. */
+  unmappedWithin(root: bigint, range: CachePredicate, after: number, before: number): boolean {
     const changes = this.#changes.get(root) ?? [];
-    return changes.some((one) => one.operation > after && one.operation < before && meets(one, range));
+    const between = ({ operation }: Moment): boolean => operation > after && operation < before;
+    return changes.some((one) => between(one) && (one.kind === "unmapped" || one.freedTables) && meets(one, range));
   }
 
   lastDeferral(root: bigint, address: bigint, before: number): Deferral | undefined {

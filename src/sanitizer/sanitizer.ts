@@ -94,6 +94,7 @@ export class DmaSanitizer implements TranslationWatcher, MachineObserver {
   readonly #watched = new Set<bigint>();
   /** First write to one of them since configuration was last compared. */
   #written: Moment | null = null;
+  #lastWritten: Moment | null = null;
   readonly #held: { readonly work: () => void; readonly logged: Invalidation }[] = [];
   #grants: Grant[] = [];
   #deviceRecords: StaleAccess[] = [];
@@ -178,10 +179,11 @@ export class DmaSanitizer implements TranslationWatcher, MachineObserver {
   }
 
   written(address: bigint, length: number): void {
-    if (this.#written) return;
     const last = (address + BigInt(length) - 1n) >> PAGE_SHIFT;
     for (let page = address >> PAGE_SHIFT; page <= last; page++) {
-      if (this.#watched.has(page)) this.#written = this.#history.next();
+      if (!this.#watched.has(page)) continue;
+      this.#lastWritten = this.#history.next();
+      this.#written ??= this.#lastWritten;
     }
   }
 
@@ -211,7 +213,10 @@ export class DmaSanitizer implements TranslationWatcher, MachineObserver {
 
   resolved(source: number, pasid: number | null, regime: Regime): void {
     const secondOnly = regime.first !== null && (regime.first.flags & layout.TABLE_IS_SECOND_STAGE) !== 0;
-    this.#history.assigned({ source, pasid, owner: regime.owner, roots: rootsOf(regime), secondOnly });
+    this.#history.assigned(
+      { source, pasid, owner: regime.owner, roots: rootsOf(regime), secondOnly },
+      this.#lastWritten,
+    );
     this.#number();
   }
 
