@@ -333,7 +333,7 @@ class Walk {
 }
 
 const input = memory.data(8, 16);
-const rehearsed = memory.data(8, 16);
+const rehearsed = memory.data(16, 16);
 
 /** What `route` found: the table (0: the address passes), what it is walked for, and what that leaves out of the address. */
 let routedTable: usize = 0;
@@ -440,10 +440,39 @@ export function unitRehearse(regime: usize, iova: u64, requested: u32): u64 {
   return status & <u32>WALK_OUTCOME_MASK || refused ? -1 : physical;
 }
 
+/** Where a shortcut led, which answers as a walk does. */
+let shortlyLed: u64 = 0;
+
+@unmanaged
+class Shortly {
+  /** a: regime, b: kind of access; address and source at `rehearsed`. Returns 0 when there can be no shortcut. */
+  // @ts-ignore: decorator
+  @inline run<F>(a: usize, b: usize, c: usize, d: usize): i32 {
+    const iova = load<u64>(rehearsed);
+    const source = load<u64>(rehearsed, 8);
+    const kind = shortcutKind(load<u32>(a, REGIME_FORMAT), <u32>b);
+    if (!shortcutHolds<F>(shortcutAt<F>(iova, source), iova, source, kind)) {
+      shortcutsReserve(1);
+      if (!shortcutMake<F>(a, iova, source, <u32>b)) return 0;
+    }
+    const shortcut = shortcutAt<F>(iova, source);
+    const leaf = shortcutLeaf<F>(shortcut, iova, false);
+    if (!shortcutExpects<F>(shortcut, leaf)) return 0;
+    const shift = (load<u32>(shortcut, SHORTCUT_STATUS) >> <u32>WALK_SIZE_SHIFT) & 0x3f;
+    shortlyLed = valuePhysical(leaf ^ load<u64>(shortcut, SHORTCUT_TO_VALUE), shift, iova);
+    return 1;
+  }
+}
+
 /** Notes the request that `translateSlowly` has just let through, if memory would not. */
 function sanitizeSlowly(regime: usize, source: u32, pasid: u32, iova: u64, requested: u32, physical: u64): void {
   const now = <usize>load<u32>(regime, REGIME_NOW);
   if (answeredFrom == STALE_FROM_WALK && now == regime) return;
+  if (now == regime && load<u32>(regime, REGIME_TABLE)) {
+    store<u64>(rehearsed, iova);
+    store<u64>(rehearsed, sourceKey(source, pasid), 8);
+    if (dispatch<Shortly>(load<u32>(regime, REGIME_FORMAT), regime, <usize>requested, 0, 0) && shortlyLed == physical) return;
+  }
   const led = now ? unitRehearse(now, iova, requested) : <u64>-1;
   if (led == physical) return;
   sanitizerNote(source, pasid, requested, iova, physical, led, answeredOwner, answeredFrom);
@@ -747,10 +776,10 @@ class TranslateRun {
  */
 export function unitTranslate(unit: usize, batch: usize): i32 {
   sanitizerUse(<usize>load<u32>(batch, UNIT_BATCH_SANITIZER));
+  shortcutsForget();
   // Short cuts are for the direct-mapped IOTLB, and for walks that begin at the first table.
   if (load<u32>(unit, UNIT_CACHES)) return translateEach(unit, batch);
   let why = ANOTHER_FORMAT;
-  shortcutsForget();
   while (why == ANOTHER_FORMAT) why = dispatch<TranslateRun>(nextFormat, unit, batch, <usize>nextFormat, 0);
   return why;
 }
