@@ -28,6 +28,7 @@ export { type Capabilities, type CapabilityOptions, makeCapabilities } from "./v
 export type { InterruptMessage } from "./vtd/event.js";
 export type { FaultRecord, PendingFault } from "./vtd/faults.js";
 export * from "./vtd/unit.js";
+export * from "./sanitizer/index.js";
 export type { SmmuCompletion } from "./smmuv3/ats.js";
 export type { PageRequest } from "./smmuv3/page-request-queue.js";
 export { SmmuUnit, type SmmuFault, type SmmuTranslation, type SmmuUnitOptions } from "./smmuv3/unit.js";

@@ -32,7 +32,8 @@ export function staleAccessText(stale: StaleAccess, name: (source: number) => st
   const { source, pasid, iova, access, physical, now, from, operation, change, invalidation, cache, mistake } = stale;
   const verb = access.write ? "wrote to" : "read from";
   const who = pasid === null ? name(source) : `${name(source)} PASID ${pasid}`;
-  const window = change ? `, ${operation - change.operation} operations before the access` : "";
+  const ago = change ? operation - change.operation : 0;
+  const window = `, ${ago} operation${ago === 1 ? "" : "s"} before the access`;
   return [
     `stale DMA: ${who} ${verb} ${hex(iova)} and reached ${hex(physical)} by its ${from}`,
     `  ${change ? `${change.kind} at ${when(change)}${window}` : "changed by nobody who was seen"}; now ${now === null ? "not mapped" : hex(now)}`,

@@ -285,6 +285,51 @@ describe.each(CASES)("$name", ({ options = {}, pasid, wrong, right, expected, re
   });
 });
 
+describe("a flush queue", () => {
+  const request = { sid: NIC, iova: IOVA, access: "write" } as const;
+
+  test.each([
+    ["has not flushed yet", false, "lazy-window"],
+    ["had not flushed when the address was given out again", true, "reused-before-flush"],
+  ] as const)("%s", async (_name, again, mistake) => {
+    let now = 0;
+    const machine = await boot({ sanitizer: { clock: () => now } });
+    const { driver, nic } = machine;
+    outcome(driver.unit, request);
+    unmap(machine);
+    driver.unit.sanitizer?.deferred(nic.root, IOVA, PAGE);
+    if (again) nic.map(iovaOf(IOVA), physicalOf(OTHER), PAGE, READ_WRITE);
+    outcome(driver.unit, request);
+    now = 10;
+    driver.invalidate(iotlb("domain", { domain: NIC_DOMAIN }));
+    outcome(driver.unit, request);
+    const expected = { mistake, now: again ? OTHER : null, change: { time: 0 }, invalidation: { time: 10 } };
+    expect(driver.unit.sanitizer?.take()).toMatchObject([expected]);
+  });
+
+  test("that nobody spoke of is an invalidation that came too late", async () => {
+    const machine = await boot({});
+    const { driver } = machine;
+    outcome(driver.unit, request);
+    unmap(machine);
+    outcome(driver.unit, request);
+    driver.invalidate(page(NIC_DOMAIN));
+    expect(driver.unit.sanitizer?.take()).toMatchObject([{ mistake: "late", change: { kind: "unmapped" } }]);
+  });
+});
+
+test("another domain's own invalidation of the same address is no failed one", async () => {
+  const machine = await boot({});
+  const { driver, disk } = machine;
+  disk.map(iovaOf(IOVA), physicalOf(OTHER), PAGE, READ_WRITE);
+  for (const sid of [NIC, DISK]) outcome(driver.unit, { sid, iova: IOVA });
+  unmap(machine);
+  disk.unmap(iovaOf(IOVA), PAGE);
+  driver.invalidate(page(DISK_DOMAIN));
+  for (const sid of [NIC, DISK]) outcome(driver.unit, { sid, iova: IOVA });
+  expect(driver.unit.sanitizer?.take()).toMatchObject([{ source: NIC, mistake: "forgotten" }]);
+});
+
 describe("a device that keeps translations", () => {
   const ask = async () => {
     const machine = await boot({});
