@@ -192,10 +192,11 @@ export class DmaSanitizer implements TranslationWatcher, MachineObserver {
     this.#watched.add(address >> PAGE_SHIFT);
   }
 
-  /** An invalidation: `work` drops what it names, now or when software waits for it. */
-  invalidated(text: string, selection: Selection, work: () => void): void {
-    const logged = this.#history.invalidated(text, selection, this.invalidatesAtWait);
-    if (this.invalidatesAtWait) this.#held.push({ work, logged });
+  /** An invalidation: `work` drops what it names, now or, of one that was queued, when software waits for it. */
+  invalidated(text: string, selection: Selection, work: () => void, queued: boolean): void {
+    const waits = queued && this.invalidatesAtWait;
+    const logged = this.#history.invalidated(text, selection, waits);
+    if (waits) this.#held.push({ work, logged });
     else work();
   }
 

@@ -24,17 +24,22 @@ export function sanitizedSmmuTarget(target: InvalidationTarget, sanitizer: DmaSa
   return {
     invalidateConfiguration: (request) => {
       const text = `configuration invalidation, ${request.scope}`;
-      sanitizer.invalidated(text, {}, () => target.invalidateConfiguration(request));
+      sanitizer.invalidated(text, {}, () => target.invalidateConfiguration(request), true);
     },
     invalidateTlb: (request) => {
-      sanitizer.invalidated(describe(request), tlbSelection(request), () => target.invalidateTlb(request));
+      sanitizer.invalidated(describe(request), tlbSelection(request), () => target.invalidateTlb(request), true);
     },
     invalidateAtc: (request) => {
       const { sid, ssid, global, address, size } = request;
-      sanitizer.invalidated(`ATC invalidation of ${hex(BigInt(sid))}`, {}, () => {
-        sanitizer.deviceInvalidated(sid, global ? undefined : ssid, address, size);
-        target.invalidateAtc(request);
-      });
+      sanitizer.invalidated(
+        `ATC invalidation of ${hex(BigInt(sid))}`,
+        {},
+        () => {
+          sanitizer.deviceInvalidated(sid, global ? undefined : ssid, address, size);
+          target.invalidateAtc(request);
+        },
+        true,
+      );
     },
     waited: () => sanitizer.waited(),
   };

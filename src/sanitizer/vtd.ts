@@ -26,32 +26,42 @@ function pages({
   return granularity === "page" ? ` ${hex(address)} AM ${addressMask} IH ${leafOnly ? 1 : 0}` : "";
 }
 
-/** A target whose invalidations the sanitizer is told of. */
-export function sanitizedVtdTarget(target: InvalidationTarget, sanitizer: DmaSanitizer): InvalidationTarget {
+/** A target whose invalidations the sanitizer is told of: those of the queue, or of registers, which nobody waits for. */
+export function sanitizedVtdTarget(
+  target: InvalidationTarget,
+  sanitizer: DmaSanitizer,
+  from: "queue" | "registers",
+): InvalidationTarget {
+  const queued = from === "queue";
   return {
     invalidateContextCache: (request) => {
       const text = `context-cache invalidation, ${request.granularity}`;
-      sanitizer.invalidated(text, vtdContextSelection(request), () => target.invalidateContextCache(request));
+      sanitizer.invalidated(text, vtdContextSelection(request), () => target.invalidateContextCache(request), queued);
     },
     invalidatePasidCache: (request) => {
       const text = `PASID-cache invalidation, ${request.granularity}, domain ${request.domain}`;
-      sanitizer.invalidated(text, vtdPasidSelection(request), () => target.invalidatePasidCache(request));
+      sanitizer.invalidated(text, vtdPasidSelection(request), () => target.invalidatePasidCache(request), queued);
     },
     invalidateIotlb: (request) => {
       const text = `IOTLB invalidation, ${request.granularity}, domain ${request.domain}${pages(request)}`;
-      sanitizer.invalidated(text, vtdIotlbSelection(request), () => target.invalidateIotlb(request));
+      sanitizer.invalidated(text, vtdIotlbSelection(request), () => target.invalidateIotlb(request), queued);
     },
     invalidatePasidIotlb: (request) => {
       const { granularity, domain, pasid } = request;
       const text = `PASID-based IOTLB invalidation, ${granularity}, domain ${domain}, PASID ${pasid}${pages(request)}`;
-      sanitizer.invalidated(text, vtdPasidIotlbSelection(request), () => target.invalidatePasidIotlb(request));
+      sanitizer.invalidated(text, vtdPasidIotlbSelection(request), () => target.invalidatePasidIotlb(request), queued);
     },
     invalidateDeviceTlb: (request) => {
       const { sid, pasid, globalInvalidate = false, address, size } = request;
-      sanitizer.invalidated(`device-TLB invalidation of ${hex(BigInt(sid))}`, {}, () => {
-        sanitizer.deviceInvalidated(sid, globalInvalidate ? undefined : pasid, address, size);
-        target.invalidateDeviceTlb(request);
-      });
+      sanitizer.invalidated(
+        `device-TLB invalidation of ${hex(BigInt(sid))}`,
+        {},
+        () => {
+          sanitizer.deviceInvalidated(sid, globalInvalidate ? undefined : pasid, address, size);
+          target.invalidateDeviceTlb(request);
+        },
+        queued,
+      );
     },
     invalidateInterruptEntries: (request) => target.invalidateInterruptEntries(request),
     waited: () => sanitizer.waited(),

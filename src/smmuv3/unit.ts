@@ -486,11 +486,17 @@ export class SmmuUnit {
 
   /** What memory says of a stream, and which structure in use differs from that. */
   #present({ sid, pasid }: ResolvedSource): { readonly regime: Regime | null; readonly cache: string } {
-    const entry = lookUpEntry(this.#source, sid);
+    const memory = new UnitMemory(this.#engine);
+    // No part of the request that is being traced.
+    const source = {
+      ...this.#source,
+      read: (_structure: string, address: bigint, count: number) => memory.readWords(address, count),
+    };
+    const entry = lookUpEntry(source, sid);
     const known = this.#resolved.get(sid, pasid)?.configuration.entry;
     if (isFault(entry) || entry.aborts) return { regime: null, cache: "STE" };
     const cache = known?.stage1 && entry.stage1 && known.contexts.table === entry.contexts.table ? "CD" : "STE";
-    const found = pasid === TRANSLATED ? { entry, context: null } : lookUpContext(this.#source, entry, pasid);
+    const found = pasid === TRANSLATED ? { entry, context: null } : lookUpContext(source, entry, pasid);
     return { regime: isFault(found) ? null : this.#regimeOf(found, pasid), cache };
   }
 

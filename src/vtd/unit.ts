@@ -13,7 +13,7 @@ import {
 import type { Engine } from "../engine/engine.js";
 import { IommuError } from "../engine/errors.js";
 import type { Access } from "../engine/page-table.js";
-import { DmaSanitizer, type SanitizerOptions } from "../sanitizer/sanitizer.js";
+import { DmaSanitizer, type SanitizedUnit, type SanitizerOptions } from "../sanitizer/sanitizer.js";
 import { sanitizedVtdTarget, VTD_OWNER_FIELDS } from "../sanitizer/vtd.js";
 import { UnitMemory } from "../unit/memory.js";
 import {
@@ -163,28 +163,34 @@ export class VtdUnit {
     this.#pasids = new PasidCache(options.pasidCacheEntries ?? 1024, ({ sid, pasid }) =>
       this.#resolved.forgetWhere((resolved) => resolved.sid === sid && resolved.governing.pasid === pasid),
     );
-    const { fields, sources, present } = {
+    const sanitized: SanitizedUnit = {
       fields: VTD_OWNER_FIELDS,
       sources: () => this.#resolved.all,
-      present: (source: ResolvedSource) => this.#present(source),
+      present: (source) => this.#present(source),
     };
     this.sanitizer = options.sanitizer
-      ? new DmaSanitizer(engine, this.#translation, { fields, sources, present }, options.sanitizer)
+      ? new DmaSanitizer(engine, this.#translation, sanitized, options.sanitizer)
       : null;
     const plain = this.#makeTarget(onDeviceTlbInvalidation);
-    const target = this.sanitizer ? sanitizedVtdTarget(plain, this.sanitizer) : plain;
+    const targetOf = (from: "queue" | "registers"): InvalidationTarget =>
+      this.sanitizer ? sanitizedVtdTarget(plain, this.sanitizer, from) : plain;
     const memory = new UnitMemory(engine);
     this.faults = new FaultRecorder({ capabilities, ...sink });
     this.queue = new InvalidationQueue({
       capabilities,
       faults: this.faults,
       memory,
-      target,
+      target: targetOf("queue"),
       ...sink,
       ...(deviceResponds ? { responds: deviceResponds } : {}),
       ...(onPageGroupResponse ? { onPageGroupResponse } : {}),
     });
-    this.registers = new RegisterFile({ capabilities, faults: this.faults, queue: this.queue, target });
+    this.registers = new RegisterFile({
+      capabilities,
+      faults: this.faults,
+      queue: this.queue,
+      target: targetOf("registers"),
+    });
 
     const registers = this.registers;
     this.#source = {
