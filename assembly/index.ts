@@ -16,6 +16,7 @@ export {
   physicalSetArenaBase,
   physicalWritePointer,
 } from "./memory/physical";
+export { tableLeaves } from "./table/leaves";
 export { mapBatch, mapOne } from "./table/map";
 export { tableRelease } from "./table/release";
 export { tableCreate, tableCreateStatus, tableForget } from "./table/table";
@@ -76,9 +77,11 @@ export {
 } from "./iova/linux/domain";
 export {
   replayCreate,
+  replayDomains,
   replayIova,
   replayResult,
   replayRun,
+  replaySpan,
   replaySummarize,
   replayTable,
 } from "./replay/replay";

@@ -33,6 +33,16 @@ export const PIECE_PHYSICAL = 0;
 /** u64: length in bytes. */
 export const PIECE_LENGTH = 8;
 
+// ---- Leaves of a table by address: assembly/table/leaves.ts. ----
+/** Adjacent leaves of one size. */
+export const LEAF_RANGE_BYTES = 24;
+/** u64: where the first begins. */
+export const LEAF_RANGE_IOVA = 0;
+/** u64: bytes of all of them. */
+export const LEAF_RANGE_LENGTH = 8;
+/** u32: level of the table that they are entries of, 1 is the last. */
+export const LEAF_RANGE_LEVEL = 16;
+
 // ---- Status of a software operation on a table, on physical memory or on an IOVA space. ----
 export const STATUS_OK = 0;
 /** An address or a length is not a multiple of the granule, or a length is zero. */
@@ -811,6 +821,21 @@ export const REPLAY_LEAST_ALIGNMENT = 80;
 export const REPLAY_MOST_ALIGNMENT = 84;
 export const REPLAY_FLUSH = 88;
 
+/** Where a strategy that looks at each mapping by itself wants it: a record an operation (bytes). */
+export const PLACEMENT_BYTES = 48;
+/** u64: the IOVA is congruent to PLACEMENT_ADDRESS modulo this power of two. */
+export const PLACEMENT_MODULUS = 0;
+export const PLACEMENT_ADDRESS = 8;
+/** u64: the smallest power of two that the modulus may be halved to where there is no room. */
+export const PLACEMENT_LEAST = 16;
+/** u64: bytes of the chunk of IOVAs that the mapping shares with others, 0 where it has a range of its own. */
+export const PLACEMENT_CHUNK_LENGTH = 24;
+/** u64: where in its chunk the mapping begins; the chunk is allocated at 0. */
+export const PLACEMENT_CHUNK_OFFSET = 32;
+/** u32: index of the chunk; of an unmap, whether the chunk goes back with it. */
+export const PLACEMENT_CHUNK = 40;
+export const PLACEMENT_CHUNK_ENDS = 44;
+
 /** Results (bytes; u64 unless said otherwise). Arrays of 6 by level. */
 export const REPLAY_RESULT_BYTES = 384;
 export const RESULT_OPERATIONS = 0;
@@ -842,3 +867,5 @@ export const RESULT_TOTAL_PEAK = 272;
 export const RESULT_TOTAL = 280;
 /** Up to which operation RESULT_LEAVES_SUM has been brought; the results are complete after `replaySummarize`. */
 export const RESULT_LEAVES_SINCE = 288;
+/** Mappings that were placed with less than their PLACEMENT_MODULUS. */
+export const RESULT_UNMET = 336;

@@ -30,6 +30,11 @@ import {
   PIECE_BYTES,
   PIECE_LENGTH,
   PIECE_PHYSICAL,
+  PLACEMENT_ADDRESS,
+  PLACEMENT_BYTES,
+  PLACEMENT_CHUNK_LENGTH,
+  PLACEMENT_LEAST,
+  PLACEMENT_MODULUS,
   POLICY_IDENTITY,
   POLICY_LINUX,
   POLICY_RECORDED,
@@ -72,6 +77,7 @@ import {
   RESULT_SPLIT,
   RESULT_TOTAL,
   RESULT_TOTAL_PEAK,
+  RESULT_UNMET,
   RESULT_USED,
   SPACE_HIGHEST,
   SPACE_LIVE,
@@ -79,6 +85,7 @@ import {
   SPACE_RESULT,
   STATUS_MEMORY_EXHAUSTED,
   STATUS_OK,
+  STATUS_SPACE_EXHAUSTED,
   TABLE_ENTRIES_WRITTEN,
   TABLE_LEAVES,
   TABLE_LEVELS,
@@ -89,6 +96,7 @@ import { arenaPagesLive } from "../memory/physical";
 import { mapRange } from "../table/map";
 import { count, levelShift, tableCreate } from "../table/table";
 import { unmapRange } from "../table/unmap";
+import { CHUNK_BYTES, chunkEnd, chunkIndex, chunkPlace } from "./chunks";
 import { bestAddress, bestShift, bestStart, fewestLeaves } from "./congruence";
 import { identityMap, identityUnmap } from "./identity";
 import { isMapped, reach, reachEnd } from "./leaf";
@@ -97,13 +105,15 @@ import { occupancyCreate, occupancyFreeInSpan, occupancyLongestHole, occupancySp
 
 // ---- The replay's own records --------------------------------------------------------------------------------------
 
-/** After the setup and the results: domains and slots, arrays in heap blocks of their own. */
+/** After the setup and the results: domains, slots and chunks, arrays in heap blocks of their own. */
 const RESULT: usize = <usize>REPLAY_SETUP_BYTES;
 const DOMAINS: usize = RESULT + <usize>REPLAY_RESULT_BYTES;
 const DOMAIN_CAPACITY: usize = DOMAINS + 4;
 const SLOTS: usize = DOMAINS + 8;
 const SLOT_CAPACITY: usize = DOMAINS + 12;
-const REPLAY_BYTES: usize = DOMAINS + 16;
+const CHUNKS: usize = DOMAINS + 16;
+const CHUNK_CAPACITY: usize = DOMAINS + 20;
+const REPLAY_BYTES: usize = DOMAINS + 24;
 
 /**
  * One domain: its table and its IOVA space or, for identity, the occupancy of its pages; the other is 0. Where Linux's
@@ -139,6 +149,10 @@ const STATE_RAGGED: u32 = 3;
 /** An IOVA space's fragmentation is sampled at every sixteenth operation on it. */
 const SAMPLE_MASK: u32 = 15;
 
+/** Columns of the batch: PLACEMENT_* of each operation, and u64 each for the IOVA it got; 0 where there are none. */
+let placements: usize = 0;
+let iovas: usize = 0;
+
 /** TABLE_LEAVES of an operation's table before it, from level 2 on. */
 const leavesBefore = memory.data(32, 16);
 
@@ -149,17 +163,27 @@ export function replayCreate(setup: usize): usize {
   memory.copy(replay, setup, REPLAY_SETUP_BYTES);
   const domains = heapAllocate(DOMAIN_BYTES << 2);
   const slots = heapAllocate(SLOT_BYTES << 6);
-  if (!domains || !slots) return 0;
+  const chunks = heapAllocate(CHUNK_BYTES << 4);
+  if (!domains || !slots || !chunks) return 0;
   store<u32>(replay, <u32>domains, DOMAINS);
   store<u32>(replay, 4, DOMAIN_CAPACITY);
   store<u32>(replay, <u32>slots, SLOTS);
   store<u32>(replay, 64, SLOT_CAPACITY);
+  store<u32>(replay, <u32>chunks, CHUNKS);
+  store<u32>(replay, 16, CHUNK_CAPACITY);
   return replay;
 }
 
 /** Linear address of the results (RESULT_* of layout.ts). */
 export function replayResult(replay: usize): usize {
   return replay + RESULT;
+}
+
+/** One more than any domain of which something was mapped. */
+export function replayDomains(replay: usize): u32 {
+  let domains = load<u32>(replay, DOMAIN_CAPACITY);
+  while (domains && !replayTable(replay, domains - 1)) domains--;
+  return domains;
 }
 
 /** Table handle of a domain, 0 when nothing was ever mapped in it. */
@@ -263,6 +287,34 @@ function choose(replay: usize, space: usize, length: u64, firstPhysical: u64): i
   return spacePlace(space, length >> 12, mask >> 12, (congruent & mask) >> 12, load<u32>(replay, REPLAY_DIRECTION));
 }
 
+/** Allocates where the mapping's own placement asks, halving its modulus where there is no room; as `choose`. */
+function choosePlaced(replay: usize, space: usize, length: u64, placement: usize): i32 {
+  if (load<u64>(placement, PLACEMENT_CHUNK_LENGTH)) {
+    const index = chunkIndex(placement);
+    const chunks = arrayOf(replay, CHUNKS, CHUNK_CAPACITY, CHUNK_BYTES, index + 1);
+    if (!chunks) return STATUS_MEMORY_EXHAUSTED;
+    return chunkPlace(chunks, space, placement, load<u32>(replay, REPLAY_DIRECTION));
+  }
+  const residue = load<u64>(placement, PLACEMENT_ADDRESS) >> 12;
+  const least = (load<u64>(placement, PLACEMENT_LEAST) - 1) >> 12;
+  const wanted = (load<u64>(placement, PLACEMENT_MODULUS) - 1) >> 12;
+  const direction = load<u32>(replay, REPLAY_DIRECTION);
+  let mask = wanted;
+  let status = spacePlace(space, length >> 12, mask, residue & mask, direction);
+  while (status == STATUS_SPACE_EXHAUSTED && mask > least) {
+    mask >>= 1;
+    status = spacePlace(space, length >> 12, mask, residue & mask, direction);
+  }
+  if (status == STATUS_OK && mask != wanted) count(replay + RESULT, RESULT_UNMET, 1);
+  return status;
+}
+
+/** Gives back a range that `choose` or `choosePlaced` found; a chunk's goes with the chunk. */
+function giveBackChosen(space: usize, iova: u64, length: u64, placement: usize): i32 {
+  const inChunk = placement != 0 && load<u64>(placement, PLACEMENT_CHUNK_LENGTH) != 0;
+  return inChunk ? STATUS_OK : spaceGiveBack(space, iova, length);
+}
+
 /** Has Linux's allocator choose; as `choose`. */
 function chooseLinux(domain: usize, space: usize, length: u64, operation: usize): i32 {
   const status = linuxChoose(domain + DOMAIN_LINUX, operation, length);
@@ -302,7 +354,14 @@ function keepPieces(slot: usize, pieces: usize, n: u32): bool {
 }
 
 /** Maps one allocation; returns a status, and when it failed nothing is left of it. */
-function mapAllocation<F>(replay: usize, domain: usize, slot: usize, operation: usize, pieces: usize): i32 {
+function mapAllocation<F>(
+  replay: usize,
+  domain: usize,
+  slot: usize,
+  operation: usize,
+  pieces: usize,
+  placement: usize,
+): i32 {
   const table = <usize>load<u32>(domain, DOMAIN_TABLE);
   const space = <usize>load<u32>(domain, DOMAIN_SPACE);
   const length = load<u64>(operation, OPERATION_LENGTH);
@@ -328,7 +387,9 @@ function mapAllocation<F>(replay: usize, domain: usize, slot: usize, operation: 
         ? spaceTake(space, iova, length)
         : policy == POLICY_LINUX
           ? chooseLinux(domain, space, length, operation)
-          : choose(replay, space, length, load<u64>(pieces, PIECE_PHYSICAL));
+          : placement
+            ? choosePlaced(replay, space, length, placement)
+            : choose(replay, space, length, load<u64>(pieces, PIECE_PHYSICAL));
     if (placed != STATUS_OK) return placed;
     if (policy != POLICY_RECORDED) iova = load<u64>(space, SPACE_RESULT) << 12;
     let at = iova;
@@ -338,7 +399,7 @@ function mapAllocation<F>(replay: usize, domain: usize, slot: usize, operation: 
       const status = mapRange<F>(table, at, load<u64>(piece, PIECE_PHYSICAL), bytes, ACCESS_READ | ACCESS_WRITE);
       if (status != STATUS_OK) {
         if (at != iova) unmapRange<F>(table, iova, at - iova, flags);
-        spaceGiveBack(space, iova, length);
+        giveBackChosen(space, iova, length, placement);
         if (policy == POLICY_LINUX) linuxGiveBack(domain + DOMAIN_LINUX, operation, iova, length, false);
         return status;
       }
@@ -355,7 +416,7 @@ function mapAllocation<F>(replay: usize, domain: usize, slot: usize, operation: 
 }
 
 /** Unmaps part of an allocation, or all; STATUS_MEMORY_EXHAUSTED is the only failure. */
-function unmapAllocation<F>(replay: usize, domain: usize, slot: usize, operation: usize): i32 {
+function unmapAllocation<F>(replay: usize, domain: usize, slot: usize, operation: usize, placement: usize): i32 {
   const offset = load<u64>(operation, OPERATION_ADDRESS);
   const length = load<u64>(operation, OPERATION_LENGTH);
   const table = <usize>load<u32>(domain, DOMAIN_TABLE);
@@ -386,7 +447,7 @@ function unmapAllocation<F>(replay: usize, domain: usize, slot: usize, operation
     const given = linuxGiveBack(domain + DOMAIN_LINUX, operation, iova, whole, lazy);
     if (given != STATUS_OK) return given;
   }
-  return spaceGiveBack(space, iova, whole);
+  return giveBackChosen(space, iova, whole, placement);
 }
 
 // @ts-ignore: decorator
@@ -415,6 +476,16 @@ function spanOf(domain: usize, least: u64): u64 {
   const space = <usize>load<u32>(domain, DOMAIN_SPACE);
   if (!space) return occupancySpan(<usize>load<u32>(domain, DOMAIN_OCCUPANCY), least >> 12) << 12;
   return load<u64>(space, SPACE_LIVE) ? (load<u64>(space, SPACE_HIGHEST) - load<u64>(space, SPACE_LOWEST)) << 12 : 0;
+}
+
+/** Span in bytes of the widest domain as it is now. */
+export function replaySpan(replay: usize): u64 {
+  let widest: u64 = 0;
+  for (let i: u32 = 0; i < load<u32>(replay, DOMAIN_CAPACITY); i++) {
+    const domain = <usize>load<u32>(replay, DOMAINS) + <usize>i * DOMAIN_BYTES;
+    if (load<u32>(domain, DOMAIN_TABLE)) widest = max<u64>(widest, spanOf(domain, widest));
+  }
+  return widest;
 }
 
 /** Leaves of one level changed by an operation: brings the totals over all domains up to date. */
@@ -459,11 +530,13 @@ function runBatch<F>(replay: usize, operations: usize, total: u32, pieces: usize
     const pagesBefore = load<u64>(table, TABLE_LEAVES + 8);
     const largeBefore = v128.load(table + TABLE_LEAVES, 16);
     const largerBefore = v128.load(table + TABLE_LEAVES, 32);
+    const placement = placements ? placements + <usize>i * PLACEMENT_BYTES : 0;
     const isMap = load<u32>(operation, OPERATION_KIND) == OPERATION_MAP;
     if (isMap) {
-      const status = mapAllocation<F>(replay, domain, slot, operation, piece);
+      const status = mapAllocation<F>(replay, domain, slot, operation, piece, placement);
       if (status == STATUS_MEMORY_EXHAUSTED) return status;
       const mapped = status == STATUS_OK;
+      if (iovas) store<u64>(iovas + (<usize>i << 3), mapped ? load<u64>(slot, SLOT_IOVA) : u64.MAX_VALUE);
       store<u64>(slot, length, SLOT_LENGTH);
       store<u64>(slot, length, SLOT_LEFT);
       store<u32>(slot, mapped ? STATE_MAPPED : STATE_FAILED, SLOT_STATE);
@@ -477,9 +550,13 @@ function runBatch<F>(replay: usize, operations: usize, total: u32, pieces: usize
       }
       piece += <usize>load<u32>(operation, OPERATION_PIECES) * PIECE_BYTES;
     } else if (load<u32>(slot, SLOT_STATE) >= STATE_MAPPED) {
-      const status = unmapAllocation<F>(replay, domain, slot, operation);
+      const status = unmapAllocation<F>(replay, domain, slot, operation, placement);
       if (status != STATUS_OK) return status;
       count(result, RESULT_LIVE, -length);
+    }
+    if (!isMap && placement) {
+      const status = chunkEnd(<usize>load<u32>(replay, CHUNKS), <usize>load<u32>(domain, DOMAIN_SPACE), placement);
+      if (status != STATUS_OK) return status;
     }
 
     const pagesAfter = load<u64>(table, TABLE_LEAVES + 8);
@@ -516,8 +593,19 @@ class RunBatch {
 /**
  * Replays `total` operations whose map operations take their pieces one behind the other from `pieces`. Returns
  * STATUS_MEMORY_EXHAUSTED when linear memory ends; what a policy cannot place is counted, not an error.
+ * @param wanted PLACEMENT_* of each operation, where the strategy looks at each mapping by itself; or 0
+ * @param chosen u64 each for the IOVAs of the map operations, all ones where there is none; or 0
  */
-export function replayRun(replay: usize, operations: usize, total: u32, pieces: usize): i32 {
+export function replayRun(
+  replay: usize,
+  operations: usize,
+  total: u32,
+  pieces: usize,
+  wanted: usize,
+  chosen: usize,
+): i32 {
+  placements = wanted;
+  iovas = chosen;
   return dispatch<RunBatch>(load<u32>(replay, REPLAY_FORMAT), replay, operations, total, pieces);
 }
 

@@ -118,6 +118,13 @@ export let walkClean: bool = false;
 /** Whether its translation is global. */
 export let walkGlobal: bool = false;
 
+/** Whether precise walks change nothing: one that would set a flag ends with WALK_UPDATE_REFUSED. */
+let readOnly: bool = false;
+
+export function walkReadOnly(on: bool): void {
+  readOnly = on;
+}
+
 /** Where precise walks note every entry they read (READ_* of layout.ts): linear address, and how many more fit. */
 let readLog: usize = 0;
 let readLogRoom: u32 = 0;
@@ -316,7 +323,7 @@ export function walkPrecisely<F>(table: usize, iova: u64, access: u32, result: u
     if (rehearses) updated = entry;
     if (updated != entry) {
       if (!writable) outcome = WALK_UPDATE_DENIED | WALK_SECOND_STAGE_TABLE;
-      else if (flags & <u32>TABLE_UPDATES_REFUSED) outcome = WALK_UPDATE_REFUSED;
+      else if (readOnly || flags & <u32>TABLE_UPDATES_REFUSED) outcome = WALK_UPDATE_REFUSED;
       else if (!(leaf && f.updatesLeafLast()) && !writeWord(physical, f.inTableOrder(flags, updated), dirtied, at)) outcome = WALK_UPDATE_FAILED;
       if (outcome) {
         store<u64>(table, at, TABLE_INTERMEDIATE);

@@ -71,8 +71,10 @@ import {
   STALE_FROM_WALK,
   TABLE_FORMAT,
   TABLE_INPUT_LAST,
+  TABLE_INTERMEDIATE,
   TABLE_RESERVED_TABLE,
   TABLE_SECOND_STAGE,
+  TABLE_WHERE,
   UNIT_BATCH_ACCESS,
   UNIT_BATCH_ACCESSES,
   UNIT_BATCH_COUNT,
@@ -111,13 +113,19 @@ import {
   WALK_OK,
   WALK_OUTCOME_MASK,
   WALK_READS_SHIFT,
+  WALK_ROOT_ACCESS,
+  WALK_SECOND_STAGE_OUTPUT,
+  WALK_SECOND_STAGE_TABLE,
   WALK_SIZE_SHIFT,
+  WALK_TABLE_ACCESS,
+  WALK_UPDATE_FAILED,
+  WALK_UPDATE_REFUSED,
 } from "../layout";
 import { hashErase, hashFind, hashHas, hashInit, hashInsert, hashRelease, hashReserve, hashSetValue, hashValue } from "../memory/hash";
 import { heapAllocate, heapFree } from "../memory/heap";
 import { arenaBase } from "../memory/physical";
 import { count, tableForget } from "../table/table";
-import { statusWord, walkClean, walkGlobal, walkGrants, walkPrecisely, walkRehearses } from "../table/walk";
+import { statusWord, walkClean, walkGlobal, walkGrants, walkPrecisely, walkReadOnly, walkRehearses } from "../table/walk";
 import { walkBelieved, walkThroughCaches } from "../table/walk-caches";
 import { accessInForce } from "./access";
 import { heldClean, heldDrop, heldFind, heldGrants, heldKeep, heldOwner, heldPhysical, heldShift } from "./held";
@@ -335,6 +343,37 @@ class Walk {
 const input = memory.data(8, 16);
 const rehearsed = memory.data(16, 16);
 
+/**
+ * Walks precisely. Returns the status word and stores the physical address at `result`; on a fault the address of the entry
+ * that could not be read or used, or when the second stage does not translate an address, that address.
+ */
+function walk(unit: usize, table: usize, iova: u64, access: u32, result: usize): u32 {
+  store<u64>(input, iova);
+  const status = <u32>dispatch<Walk>(load<u32>(table, TABLE_FORMAT), table, input, <usize>access, result);
+  count(unit, UNIT_ENTRIES_READ, status >> <u32>WALK_READS_SHIFT);
+  const outcome = status & <u32>WALK_OUTCOME_MASK;
+  if (outcome && status & <u32>(WALK_SECOND_STAGE_OUTPUT | WALK_SECOND_STAGE_TABLE)) {
+    const ofEntry = outcome == WALK_ROOT_ACCESS || outcome == WALK_TABLE_ACCESS || outcome == WALK_UPDATE_FAILED;
+    const second = <usize>load<u32>(table, TABLE_SECOND_STAGE);
+    store<u64>(result, ofEntry ? load<u64>(second, TABLE_WHERE) : load<u64>(table, TABLE_INTERMEDIATE));
+  }
+  return status;
+}
+
+/**
+ * The status word for an access that a cached translation does not permit, `outcome` by its rights. A translation of two
+ * stages does not tell which of them denies the access, and where: a walk does, which changes nothing. Where the tables
+ * would permit it by now, the cached translation is what counts, because nobody has invalidated it.
+ */
+function deny(unit: usize, table: usize, iova: u64, access: u32, outcome: u32, result: usize): u32 {
+  if (!load<u32>(table, TABLE_SECOND_STAGE)) return outcome;
+  walkReadOnly(true);
+  const status = walk(unit, table, iova, access, result);
+  walkReadOnly(false);
+  const walked = status & <u32>WALK_OUTCOME_MASK;
+  return walked && walked != WALK_UPDATE_REFUSED ? status : outcome;
+}
+
 /** What `route` found: the table (0: the address passes), what it is walked for, and what that leaves out of the address. */
 let routedTable: usize = 0;
 let routedAddress: u64 = 0;
@@ -402,21 +441,19 @@ function translateSlowly(unit: usize, regime: usize, iova: u64, requested: u32, 
       answeredFrom = STALE_FROM_IOTLB;
       answeredOwner = heldOwner;
       const outcome = missing(lastGrants, access);
-      if (outcome) return outcome;
+      if (outcome) return deny(unit, table, routedAddress, access, outcome, result);
       if (heldPhysical - <u64>INTERRUPT_FIRST < refusedSpan) return UNIT_INTERRUPT_RANGE;
       store<u64>(result, heldPhysical);
       return statusWord(WALK_OK, 0, 0, heldShift);
     }
   }
-  store<u64>(input, routedAddress);
   const caches = <usize>load<u32>(unit, UNIT_CACHES);
   if (caches) walkThroughCaches(caches, regime + REGIME_WALK_TAGS, routedHalf);
-  const status = <u32>dispatch<Walk>(load<u32>(table, TABLE_FORMAT), table, input, <usize>access, result);
+  const status = walk(unit, table, routedAddress, access, result);
   if (caches) {
     if (walkBelieved) answeredFrom = STALE_FROM_STRUCTURES;
     walkThroughCaches(0, 0, 0);
   }
-  count(unit, UNIT_ENTRIES_READ, status >> <u32>WALK_READS_SHIFT);
   if (status & <u32>WALK_OUTCOME_MASK) return status;
   lastGrants = walkGrants;
   const physical = load<u64>(result);

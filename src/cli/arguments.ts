@@ -1,8 +1,18 @@
 /** Arguments of options that more than one verb has. */
-import { InvalidArgumentError } from "commander";
+import { type Argument, InvalidArgumentError, type Option } from "commander";
+import { suggestion } from "../names.js";
 
 /** Throws commander's `InvalidArgumentError` for anything but decimal digits. */
 export function wholeNumber(text: string): number {
   if (!/^\d+$/.test(text)) throw new InvalidArgumentError("not a whole number");
   return Number(text);
+}
+
+/** Restricts an option or argument to these names; of any other, the nearest is suggested. */
+export function oneOf<Kind extends Option | Argument>(option: Kind, names: readonly string[]): Kind {
+  option.choices(names).argParser((text: string) => {
+    if (names.includes(text)) return text;
+    throw new InvalidArgumentError(`Allowed choices are ${names.join(", ")}${suggestion(text, names)}.`);
+  });
+  return option;
 }

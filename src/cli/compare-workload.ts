@@ -1,15 +1,24 @@
 /** `compare --workload`: the comparison of a synthetic workload instead of a trace. */
-import { SingleBar } from "cli-progress";
 import { defaultLevels, type FormatDescription, findFormat } from "../engine/formats.js";
 import { loadModule } from "../engine/load.js";
 import { compareWorkload, workloadStrategies } from "../replay/compare-workload.js";
-import { comparisonCsv, type WorkloadInputs, workloadJson, workloadText } from "../report/comparison.js";
+import { comparable } from "../replay/replays.js";
+import {
+  comparisonCsv,
+  type WorkloadInputs,
+  workloadJson,
+  workloadSubject,
+  workloadText,
+} from "../report/comparison.js";
 import { findStrategy } from "../strategies/strategies.js";
 import { workloadOptions } from "../workloads/workload.js";
 import { findWorkload } from "../workloads/workloads.js";
+import { type ImporterFlags, importerInputs, importersOf, ofImporters } from "./compare-importers.js";
+import { writeHtmlReport } from "./html-report.js";
+import { Progress } from "./progress.js";
 import { version } from "./version.js";
 
-export interface WorkloadFlags {
+export interface WorkloadFlags extends ImporterFlags {
   readonly seed?: number;
   readonly memory?: string;
   readonly operations?: number;
@@ -19,6 +28,7 @@ export interface WorkloadFlags {
   readonly reclaim: "covered" | "empty";
   readonly json?: boolean;
   readonly csv?: boolean;
+  readonly html?: string;
 }
 
 export async function compareOnWorkload(
@@ -27,7 +37,7 @@ export async function compareOnWorkload(
   formats: readonly FormatDescription[],
 ): Promise<void> {
   const workload = findWorkload(name);
-  const strategies = flags.strategy?.map(findStrategy) ?? workloadStrategies;
+  const strategies = flags.strategy?.map(findStrategy) ?? comparable(workloadStrategies, importersOf(flags));
   const format = findFormat(formats, flags.format);
   const { seed, memory, operations } = workloadOptions(workload, flags);
   const inputs: WorkloadInputs = {
@@ -39,25 +49,29 @@ export async function compareOnWorkload(
     format: format.name,
     levels: flags.levels ?? defaultLevels(format),
     reclaim: flags.reclaim,
+    ...importerInputs(flags, "the workload's own"),
   };
-  const progress = process.stderr.isTTY
-    ? new SingleBar({
-        format: "replaying [{bar}] {percentage} %, {eta_formatted} to go",
-        stream: process.stderr,
-        clearOnComplete: true,
-        hideCursor: true,
-      })
-    : null;
-  progress?.start(operations, 0);
+  const progress = new Progress({ doing: "replaying", unit: "operations", total: operations });
   const comparison = await compareWorkload(await loadModule(), workload, {
     ...{ seed, memory, operations, strategies },
     format: format.name,
     levels: inputs.levels,
     reclaim: flags.reclaim,
-    onProgress: (done) => progress?.update(done),
-  }).finally(() => progress?.stop());
+    ...ofImporters(flags),
+    recording: flags.html !== undefined,
+    onProgress: (done) => progress.update(done),
+  }).finally(() => progress.stop());
 
   if (flags.json) process.stdout.write(workloadJson(version, inputs, comparison));
   else if (flags.csv) process.stdout.write(comparisonCsv(comparison.results));
   else process.stdout.write(`${workloadText(inputs, comparison)}\n`);
+
+  if (flags.html !== undefined) {
+    const { domains, results } = comparison;
+    await writeHtmlReport(
+      flags.html,
+      { subject: workloadSubject(inputs, comparison), warnings: [], domains, results },
+      { inputs, document: workloadJson(version, inputs, comparison) },
+    );
+  }
 }

@@ -1,22 +1,29 @@
 import { stat } from "node:fs/promises";
-import { SingleBar } from "cli-progress";
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { defaultLevels, type FormatDescription, findFormat } from "../engine/formats.js";
 import { loadModule } from "../engine/load.js";
+import { importers } from "../importers/importers.js";
 import { type Comparison, compareTrace } from "../replay/compare.js";
 import {
   type ComparisonInputs,
   comparisonCsv,
   comparisonJson,
+  comparisonSubject,
   comparisonText,
   warnings,
 } from "../report/comparison.js";
+import { comparable } from "../replay/replays.js";
 import { findStrategy, strategies, strategyNames } from "../strategies/strategies.js";
-import { openTrace } from "../trace/open.js";
+import { openTraceText } from "../trace/open.js";
+import { requireMappings } from "../trace/usable.js";
 import { memoryStates } from "../workloads/ageing.js";
 import { workloads } from "../workloads/workloads.js";
-import { wholeNumber } from "./arguments.js";
+import { oneOf, wholeNumber } from "./arguments.js";
+import { addImporterOptions, importerInputs, importersOf, ofImporters } from "./compare-importers.js";
 import { compareOnWorkload, type WorkloadFlags } from "./compare-workload.js";
+import { namedList } from "./help.js";
+import { writeHtmlReport } from "./html-report.js";
+import { Progress } from "./progress.js";
 import { version } from "./version.js";
 
 /** V8 runs new code slowly until it has seen enough of it to optimise it; short traces end before that. */
@@ -54,7 +61,7 @@ function list(text: string): string[] {
 }
 
 export function addCompare(program: Command, formats: readonly FormatDescription[]): void {
-  program
+  const command = program
     .command("compare")
     .summary("replay a trace's mappings under several IOVA strategies, side by side")
     .description(
@@ -65,7 +72,8 @@ export function addCompare(program: Command, formats: readonly FormatDescription
     .addOption(new Option("--workload <name>", "compare on this workload instead of a trace").conflicts(OF_TRACES))
     .option("--seed <n>", "what the workload's chance begins with (default: 1)", wholeNumber)
     .addOption(
-      new Option("--memory <state>", "state of the workload's physical memory (default: aged)").choices(
+      oneOf(
+        new Option("--memory <state>", "state of the workload's physical memory (default: aged)"),
         memoryStates.map(({ name }) => name),
       ),
     )
@@ -77,33 +85,41 @@ export function addCompare(program: Command, formats: readonly FormatDescription
     .option("--from <seconds>", "begin at this time of the trace's clock", seconds)
     .option("--to <seconds>", "end before this time", seconds)
     .addOption(
-      new Option("--reclaim <policy>", "table pages that an unmap frees: those it covers whole, or all it empties")
-        .choices(["covered", "empty"])
-        .default("covered"),
+      oneOf(
+        new Option("--reclaim <policy>", "table pages that an unmap frees: those it covers whole, or all it empties"),
+        ["covered", "empty"],
+      ).default("covered"),
     )
-    .option("--strict", "stop at the first malformed line")
+    .option("--strict", "stop at the first malformed line");
+  addImporterOptions(command)
     .addOption(new Option("--json", "print one JSON document").conflicts("csv"))
     .option("--csv", "print CSV, one row a strategy")
+    .option("--html <file>", "write a report with charts and maps of the IOVA space, one self-contained file")
     .option("--timing", "print on stderr how long splitting, reading and replaying take, once warmed up")
     .addHelpText(
       "after",
       [
         "",
-        "Strategies:",
-        ...strategyNames.map(({ name, summary }) => `  ${name.padEnd(25)}${summary}`),
+        namedList("Strategies", strategyNames),
         "",
-        "Workloads:",
-        ...workloads.map(({ name, summary }) => `  ${name.padEnd(14)}${summary}`),
+        namedList("Workloads", workloads),
         "",
-        "States of memory:",
-        ...memoryStates.map(({ name, summary }) => `  ${name.padEnd(14)}${summary}`),
+        namedList("States of memory", memoryStates),
         "",
-        "Formats:",
-        ...formats.map(({ name, title }) => `  ${name.padEnd(14)}${title}`),
+        namedList(
+          "Importers",
+          [...importers.values()].map(({ name, title }) => ({ name, summary: title })),
+        ),
+        "",
+        namedList(
+          "Formats",
+          formats.map(({ name, title }) => ({ name, summary: title })),
+        ),
         "",
         "Examples:",
         "  iommu-lab compare trace.gz --strategy as-recorded,pa-congruent --device 01:00.0",
-        "  iommu-lab compare --workload rdma-mr --seed 7 --memory fragmented",
+        "  iommu-lab compare trace.gz --importer mlx5 --importer xe --va random",
+        "  iommu-lab compare --workload rdma-mr --seed 7 --memory fragmented --html report.html",
       ].join("\n"),
     )
     .action((trace: string | undefined, flags: CompareFlags, command: Command) => {
@@ -120,7 +136,7 @@ export function addCompare(program: Command, formats: readonly FormatDescription
 }
 
 async function compare(trace: string, flags: CompareFlags, formats: readonly FormatDescription[]): Promise<void> {
-  const chosen = flags.strategy === undefined ? strategies : flags.strategy.map(findStrategy);
+  const chosen = flags.strategy?.map(findStrategy) ?? comparable(strategies, importersOf(flags));
   const format = findFormat(formats, flags.format);
   const levels = flags.levels ?? defaultLevels(format);
   const inputs: ComparisonInputs = {
@@ -129,16 +145,19 @@ async function compare(trace: string, flags: CompareFlags, formats: readonly For
     format: format.name,
     levels,
     reclaim: flags.reclaim,
+    ...importerInputs(flags, "aligned"),
     device: flags.device ?? null,
     from: flags.from ?? null,
     to: flags.to ?? null,
   };
   const run = async (onProgress: (bytes: number) => void): Promise<Comparison> =>
-    compareTrace(await loadModule(), openTrace(trace), {
+    compareTrace(await loadModule(), openTraceText(trace), {
       strategies: chosen,
       format: format.name,
       levels,
       reclaim: flags.reclaim,
+      ...ofImporters(flags),
+      recording: flags.html !== undefined,
       timing: flags.timing ?? false,
       strict: flags.strict ?? false,
       ...(flags.device === undefined ? {} : { device: flags.device }),
@@ -152,18 +171,26 @@ async function compare(trace: string, flags: CompareFlags, formats: readonly For
     do await run(() => {});
     while (performance.now() < end);
   }
-  const progress = await progressBar(trace);
-  let comparison: Comparison;
-  try {
-    comparison = await run((bytes) => progress?.update(Math.round(bytes / 1e6)));
-  } finally {
-    progress?.stop();
-  }
+  const progress = new Progress({ doing: "reading", unit: "MB", total: await megabytes(trace) });
+  const comparison = await run((bytes) => progress.update(bytes / 1e6)).finally(() => progress.stop());
+  if (comparison.incomplete === null) requireMappings(comparison.statistics, trace);
 
   if (flags.json) process.stdout.write(comparisonJson(version, inputs, comparison));
   else if (flags.csv) process.stdout.write(comparisonCsv(comparison.results));
   else process.stdout.write(`${comparisonText(inputs, comparison)}\n`);
 
+  if (flags.html !== undefined) {
+    await writeHtmlReport(
+      flags.html,
+      {
+        subject: comparisonSubject(inputs, comparison),
+        warnings: [...warnings(comparison), ...(comparison.incomplete === null ? [] : [comparison.incomplete])],
+        domains: comparison.domains,
+        results: comparison.results,
+      },
+      { inputs, document: comparisonJson(version, inputs, comparison) },
+    );
+  }
   for (const line of warnings(comparison)) process.stderr.write(`iommu-lab: ${line}\n`);
   if (comparison.timing) {
     const { split, read, replay } = comparison.timing;
@@ -179,26 +206,11 @@ async function compare(trace: string, flags: CompareFlags, formats: readonly For
   }
 }
 
-/** A progress bar on stderr when that is a terminal. Compressed files tell only how much text came out of them so far. */
-async function progressBar(trace: string): Promise<SingleBar | null> {
-  if (!process.stderr.isTTY) return null;
-  const size =
-    trace === "-"
-      ? 0
-      : await stat(trace).then(
-          ({ size }) => size,
-          () => 0,
-        );
-  const compressed = trace.endsWith(".gz");
-  const bar = new SingleBar({
-    format:
-      compressed || size === 0
-        ? "reading {value} MB, {duration_formatted}"
-        : "reading [{bar}] {percentage} %, {eta_formatted} to go",
-    stream: process.stderr,
-    clearOnComplete: true,
-    hideCursor: true,
-  });
-  bar.start(Math.max(1, Math.round(size / 1e6)), 0);
-  return bar;
+/** How much text a file holds, in 10^6 bytes; null of compressed files, which do not tell, and of standard input. */
+async function megabytes(trace: string): Promise<number | null> {
+  if (trace === "-" || trace.endsWith(".gz")) return null;
+  return stat(trace).then(
+    ({ size }) => size / 1e6,
+    () => null,
+  );
 }

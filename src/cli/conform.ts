@@ -1,5 +1,6 @@
 import type { Command } from "commander";
 import { packagedList, readDisputed } from "../conform/disputed.js";
+import { VectorError } from "../conform/errors.js";
 import type { ModelFactory } from "../conform/model.js";
 import { VECTOR_MODELS } from "../conform/models.js";
 import { conformanceJson, conformanceText } from "../conform/report.js";
@@ -38,6 +39,9 @@ export function addConform(program: Command, models: ReadonlyMap<string, ModelFa
         newEngine: (options) =>
           new Engine(new WebAssembly.Instance(module, {}).exports as unknown as WasmExports, options),
       });
+      if (Object.values(conformance.counts).every((count) => count === 0)) {
+        throw new VectorError("there are no vectors", { file: files.join(", ") });
+      }
       process.stdout.write(
         flags.json
           ? conformanceJson(version, { files, disputed: flags.disputed ?? null }, conformance)

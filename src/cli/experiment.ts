@@ -5,6 +5,7 @@ import { loadMachine } from "../machines/parse.js";
 import { PRESETS } from "../machines/presets.js";
 import { congruenceExperiment, congruenceJson, congruenceText } from "../report/congruence.js";
 import { pcieBenchJson, pcieBenchText } from "../report/pcie-bench.js";
+import { oneOf } from "./arguments.js";
 import { version } from "./version.js";
 
 interface ExperimentFlags {
@@ -47,7 +48,7 @@ export function addExperiment(program: Command): void {
     .command("experiment")
     .summary("run a named experiment")
     .description(`Runs a named experiment.\n\nExperiments:\n${list}`)
-    .addArgument(new Argument("<name>", "which experiment").choices(names))
+    .addArgument(oneOf(new Argument("<name>", "which experiment"), names))
     .option("--machine <name>", `a preset (${PRESETS.map(({ name }) => name).join(", ")}) or a JSON file`)
     .option("--json", "print one JSON document")
     .addHelpText("after", "\nExample:\n  iommu-lab experiment congruence")

@@ -17,7 +17,7 @@ import {
   explanationText,
 } from "../explain/report.js";
 import { explainVector } from "../explain/vector.js";
-import { wholeNumber } from "./arguments.js";
+import { oneOf, wholeNumber } from "./arguments.js";
 import { version } from "./version.js";
 
 /** Said of a dump or a listing without a request. */
@@ -73,12 +73,12 @@ export function addExplain(program: Command): void {
     .option("--id <id>", "vector to explain (default: the first)")
     .option("--entry <n>", "the only request of the vector to show (default: all)", wholeNumber)
     .addOption(notOfVectors(new Option("--sid <BB:DD.F>", "device that makes the request").argParser(requesterId)))
-    .addOption(notOfVectors(new Option("--iova <0x...>", "address that it puts on the bus").argParser(iovaNumber)))
+    .addOption(notOfVectors(new Option("--iova <0xADDR>", "address that it puts on the bus").argParser(iovaNumber)))
     .addOption(notOfVectors(new Option("--pasid <n>", "PASID of the request (default: none)").argParser(pasidNumber)))
-    .addOption(notOfVectors(new Option("--access <kind>", "read or write").choices(["r", "w"]).default("r")))
+    .addOption(notOfVectors(oneOf(new Option("--access <kind>", "read or write"), ["r", "w"]).default("r")))
     .addOption(
       notOfVectors(
-        new Option("--format <name>", "of a listing that does not tell").choices([
+        oneOf(new Option("--format <name>", "of a listing that does not tell"), [
           "vtdss",
           "x86_64",
         ] satisfies ListingFormat[]),

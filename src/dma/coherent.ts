@@ -1,5 +1,6 @@
 /** Coherent allocations (iommu_dma_alloc() of dma-iommu.c). Sizes are in bytes. */
 import { type DmaAddress, hex, type PhysicalAddress } from "../engine/addresses.js";
+import { MAX_PAGE_ORDER } from "../linux/buddy.js";
 import { type DmaAttributes, hasAttribute, NO_ATTRIBUTES, permissionsOf } from "./attributes.js";
 import { checkSize, type DmaCall } from "./call.js";
 import type { DmaDevice } from "./device.js";
@@ -8,7 +9,6 @@ import { DmaError } from "./errors.js";
 import type { DmaContext } from "./iova-allocator.js";
 import { findLive, type LiveMapping } from "./live.js";
 import { mapRange } from "./map-phys.js";
-import { MAX_PAGE_ORDER } from "./pages.js";
 
 /** Pages of 2^order CPU pages each. */
 export interface PageBlock {

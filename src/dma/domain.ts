@@ -33,6 +33,8 @@ export interface TranslationFollower {
 }
 
 export interface DmaDomainOptions {
+  /** For people. Default "default". */
+  readonly name?: string;
   /** `strict` (IOMMU_DOMAIN_DMA): an unmap invalidates at once. `lazy` (IOMMU_DOMAIN_DMA_FQ): the flush queue does. */
   readonly flush?: "strict" | "lazy";
   /** geometry.aperture_start and aperture_end. Default: what the table's levels translate, the lower half of signed ones. */
@@ -52,6 +54,7 @@ export interface MapRefusal {
 
 /** The default domain of one IOMMU group: a page table and the IOVA space under it. */
 export class DmaDomain {
+  readonly name: string;
   readonly flush: "strict" | "lazy";
   /** Bytes of the smallest page, of which the IOVA space is made, and that minus 1. */
   readonly granule: bigint;
@@ -86,6 +89,7 @@ export class DmaDomain {
       const reason = `pages of ${this.granule} bytes are larger than the CPU's of ${host.pageSize}`;
       throw new DmaMisuseError("invalid", "make a DMA domain", reason);
     }
+    this.name = options.name ?? "default";
     this.flush = options.flush ?? "strict";
     this.driver = table.format.name.startsWith("vmsav8") ? "io-pgtable-arm" : "generic_pt";
     this.#shift = BigInt(this.granule.toString(2).length - 1);

@@ -1,47 +1,17 @@
 import { type ErrorCode, IommuError } from "../engine/errors.js";
+import { type Errno, LinuxError } from "../linux/errno.js";
 
-/**
- * Linux's error numbers (include/uapi/asm-generic/errno*.h). DMA_MAPPING_ERROR is what dma_map_phys() gives instead of
- * an address; dma_mapping_error() makes -ENOMEM of it.
- */
-export const ERRNO = {
-  EPERM: -1,
-  EIO: -5,
-  ENOMEM: -12,
-  EEXIST: -17,
-  EINVAL: -22,
-  ERANGE: -34,
-  EOPNOTSUPP: -95,
-  EADDRINUSE: -98,
-  EREMOTEIO: -121,
-  DMA_MAPPING_ERROR: -12,
-} as const;
-
-export type DmaErrorCode = keyof typeof ERRNO;
+/** Errors of the DMA API; DMA_MAPPING_ERROR is what dma_map_phys() gives instead of an address. */
+export type DmaErrorCode =
+  | Extract<
+      Errno,
+      "EPERM" | "EIO" | "ENOMEM" | "EEXIST" | "EINVAL" | "ERANGE" | "EOPNOTSUPP" | "EADDRINUSE" | "EREMOTEIO"
+    >
+  | "DMA_MAPPING_ERROR";
 
 /** What Linux's DMA API answers when it does not do what it was asked. */
-export class DmaError extends Error {
+export class DmaError extends LinuxError<DmaErrorCode> {
   override readonly name = "DmaError";
-
-  /**
-   * @param code the kernel's name of the error
-   * @param operation what was asked, with its addresses and the device
-   * @param reason which rule refused it
-   * @param cause the refusal of the page table, where there is one
-   */
-  constructor(
-    readonly code: DmaErrorCode,
-    readonly operation: string,
-    readonly reason: string,
-    cause?: unknown,
-  ) {
-    super(`${operation}: ${code}: ${reason}`, cause === undefined ? undefined : { cause });
-  }
-
-  /** Negative, as kernel functions return it. */
-  get errno(): number {
-    return ERRNO[this.code];
-  }
 }
 
 /**

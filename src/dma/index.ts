@@ -16,7 +16,7 @@ export {
 export { allocCoherent, type CoherentBuffer, freeCoherent, type PageBlock } from "./coherent.js";
 export { type DmaCounters, DmaDevice, type DmaDeviceOptions } from "./device.js";
 export { type AddressRange, DmaDomain, type DmaDomainOptions, type TranslationFollower } from "./domain.js";
-export { DmaError, type DmaErrorCode, type DmaMisuse, DmaMisuseError, ERRNO } from "./errors.js";
+export { DmaError, type DmaErrorCode, type DmaMisuse, DmaMisuseError } from "./errors.js";
 export { DmaHost, type DmaHostOptions } from "./host.js";
 export type { DmaContext, IovaAllocator } from "./iova-allocator.js";
 export { destroy, link, unlink } from "./iova-link.js";
@@ -25,6 +25,22 @@ export { getMergeBoundary, maxMappingSize, optMappingSize } from "./limits.js";
 export type { LiveMapping, MappedBy } from "./live.js";
 export { mapPage, mapPhys, unmapPage, unmapPhys } from "./map-phys.js";
 export { mapPhysVec, type PhysVecMapping, type PhysVecOffsets, unmapPhysVec } from "./phys-vec.js";
+export {
+  type AddressMisuse,
+  AddressMisuseError,
+  type Agreement,
+  type DmaRange,
+  describeRange,
+  expectDma,
+  expectMemory,
+  expectPrivate,
+  type MemoryRange,
+  mapMemory,
+  type OwnedRange,
+  PfnAgreement,
+  type PrivateRange,
+  unmapMemory,
+} from "./ranges.js";
 export { BuddyPages, type PageAllocator } from "./pages.js";
 export {
   type DmaSegment,

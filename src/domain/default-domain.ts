@@ -1,4 +1,11 @@
-import { DmaDomain, type DmaDomainOptions, type DmaHost, type TranslationFollower } from "../dma/index.js";
+import {
+  DmaDomain,
+  type DmaDomainOptions,
+  type DmaHost,
+  type DmaRange,
+  type PrivateRange,
+  type TranslationFollower,
+} from "../dma/index.js";
 import { type DmaAddress, dmaAddress, physicalAddress } from "../engine/addresses.js";
 import { LinuxIovaDomain } from "../engine/linux-iova.js";
 import type { AttachableDomain } from "./domain.js";
@@ -32,6 +39,7 @@ export class DefaultDomain implements AttachableDomain {
     const iova = new LinuxIovaDomain(exports, linear, { cpus, flush, granuleShift: table.format.levelShift(1) });
     this.dma = new DmaDomain(host, table, iova, {
       ...options,
+      name,
       flush,
       reserved: [...driver.reserved, ...reserved],
       queueFlushes: () => iova.counters().iotlbFlushes,
@@ -41,6 +49,10 @@ export class DefaultDomain implements AttachableDomain {
 
   get target(): StreamTarget {
     return { kind: "paging", table: this.dma.table, id: this.id };
+  }
+
+  owns(range: DmaRange | PrivateRange): boolean {
+    return range.kind === "dma" && range.device.domain === this.dma;
   }
 
   get mappings(): readonly DomainMapping<DmaAddress>[] {

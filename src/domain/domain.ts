@@ -1,3 +1,4 @@
+import type { Agreement, DmaRange, MemoryRange, PrivateRange } from "../dma/index.js";
 import { hex, type PhysicalAddress, type PrivateAddress } from "../engine/addresses.js";
 import { IommuError } from "../engine/errors.js";
 import type { PageTable, Permissions } from "../engine/page-table.js";
@@ -10,14 +11,21 @@ export interface AttachableDomain {
   readonly name: string;
   readonly target: StreamTarget;
   mappingAt(address: bigint): DomainMapping | null;
+  /** Whether the addresses of the range are of this domain. */
+  owns(range: DmaRange | PrivateRange): boolean;
+  /** A device was attached, or is not any more. */
+  joined?(device: string): void;
+  left?(device: string): void;
 }
 
 /**
  * An iommu_domain that drivers manage themselves (IOMMU_DOMAIN_UNMANAGED): its addresses are private to those who share it
  * on purpose. The domain that the DMA API fills is DefaultDomain.
  */
-export class IommuDomain implements AttachableDomain {
+export class IommuDomain implements AttachableDomain, Agreement {
   readonly table: PageTable;
+  /** Devices attached now: for them the addresses mean something. */
+  readonly #members = new Set<string>();
   readonly #mappings = new Mappings<PrivateAddress>();
 
   /**
@@ -34,6 +42,22 @@ export class IommuDomain implements AttachableDomain {
 
   get target(): StreamTarget {
     return { kind: "paging", table: this.table, id: this.id };
+  }
+
+  has(party: string): boolean {
+    return this.#members.has(party);
+  }
+
+  joined(device: string): void {
+    this.#members.add(device);
+  }
+
+  left(device: string): void {
+    this.#members.delete(device);
+  }
+
+  owns(range: DmaRange | PrivateRange): boolean {
+    return range.kind === "private" && range.agreement === this;
   }
 
   get mappings(): readonly DomainMapping<PrivateAddress>[] {
@@ -54,6 +78,17 @@ export class IommuDomain implements AttachableDomain {
     const mapping = { address, physical, length, users: new Set(users) };
     this.#mappings.add(mapping);
     return mapping;
+  }
+
+  /** `map`, with the domain as the agreement that the addresses belong to. Throws as it does. */
+  mapRange(
+    address: PrivateAddress,
+    memory: MemoryRange,
+    permissions: Permissions,
+    users: Iterable<string>,
+  ): PrivateRange {
+    const { length } = this.map(address, memory.address, memory.length, permissions, users);
+    return { kind: "private", address, length, agreement: this };
   }
 
   /**

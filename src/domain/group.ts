@@ -1,4 +1,12 @@
 /** Groups, and who owns their devices: drivers/iommu/iommu.c of Linux 7.2. */
+import {
+  type AddressMisuse,
+  AddressMisuseError,
+  type DmaRange,
+  describeRange,
+  type PrivateRange,
+} from "../dma/index.js";
+import { hex, physicalAddress } from "../engine/addresses.js";
 import type { AttachableDomain, IommuDomain } from "./domain.js";
 import { OwnershipError } from "./errors.js";
 import type { DomainMapping } from "./mappings.js";
@@ -19,6 +27,12 @@ export type AccessReport =
   | { readonly touches: "untranslated"; readonly access: DeviceAccess & { ok: true } }
   | { readonly touches: "nothing"; readonly access: DeviceAccess & { ok: false } };
 
+/** Addresses that a driver has put into its device. The device uses them until it is told to stop. */
+export interface Programmed {
+  /** One access so many bytes into the range. */
+  access(offset?: bigint, write?: boolean): AccessReport;
+}
+
 /** One device behind a remapping unit. */
 export class IommuDevice {
   constructor(
@@ -28,6 +42,40 @@ export class IommuDevice {
     readonly sid: number,
     readonly group: IommuGroup,
   ) {}
+
+  /**
+   * Puts addresses into the device as a driver may: DMA addresses that the DMA API gave this device, or private ones of a
+   * domain that it shares, mapped for it now. Throws AddressMisuseError, naming both sides. `access` is for who cheats.
+   */
+  program(range: DmaRange | PrivateRange): Programmed {
+    this.#check(range);
+    return {
+      access: (offset = 0n, write = false) =>
+        range.kind === "dma" && range.busAddress
+          ? // A switch routes it to the peer; the unit never sees it.
+            { touches: "untranslated", access: { ok: true, physical: physicalAddress(range.address + offset) } }
+          : this.access(range.address + offset, write),
+    };
+  }
+
+  #check(range: DmaRange | PrivateRange): void {
+    const { domain } = this.group;
+    const translated = domain !== "identity" && domain !== "blocking";
+    const place = translated ? `domain "${domain.name}"` : `the ${domain} domain`;
+    const wanted = `an address of ${this.name} in ${place}`;
+    const refuse = (code: AddressMisuse, given = describeRange(range)): AddressMisuseError =>
+      new AddressMisuseError(code, `program ${this.name}`, given, wanted);
+    if (range.kind === "dma" && range.device.name !== this.name) throw refuse("foreign-device");
+    if (range.kind === "dma" && range.busAddress) return;
+    if (range.kind === "private" && !range.agreement.has(this.name)) throw refuse("not-a-party");
+    if (!translated || !domain.owns(range)) throw refuse("not-attached");
+    const end = range.address + range.length;
+    for (let at: bigint = range.address; at < end; ) {
+      const mapping = domain.mappingAt(at);
+      if (!mapping?.users.has(this.name)) throw refuse("not-mapped", `${describeRange(range)}, of which ${hex(at)}`);
+      at = mapping.address + mapping.length;
+    }
+  }
 
   /**
    * One access as the hardware makes it, of a plain number: hardware does not know which kind of address it was given.
@@ -88,6 +136,7 @@ export class IommuGroup {
     const device = new IommuDevice(name, sid, this);
     this.driver.attach(sid, targetOf(this.#domain));
     this.#devices.push(device);
+    if (typeof this.#domain === "object") this.#domain.joined?.(name);
     return device;
   }
 
@@ -172,11 +221,15 @@ export class IommuGroup {
   }
 
   #usedBy(): string {
-    return this.#owner === null ? `${this.#ownerCount} drivers use the DMA API` : "somebody else has claimed it";
+    return this.#owner === null ? `drivers that use the DMA API: ${this.#ownerCount}` : "somebody else has claimed it";
   }
 
   #attachAll(domain: AnyDomain): void {
-    for (const { sid } of this.#devices) this.driver.attach(sid, targetOf(domain));
+    for (const { sid, name } of this.#devices) {
+      this.driver.attach(sid, targetOf(domain));
+      if (typeof this.#domain === "object") this.#domain.left?.(name);
+      if (typeof domain === "object") domain.joined?.(name);
+    }
     this.#domain = domain;
   }
 }

@@ -15,7 +15,14 @@ export type StreamTarget =
 export type DeviceAccess =
   | { readonly ok: true; readonly physical: PhysicalAddress }
   /** `code` and `name`: the specification's; null where the unit aborts without saying why. */
-  | { readonly ok: false; readonly code: number | null; readonly name: string; readonly record: FaultReport | null };
+  | {
+      readonly ok: false;
+      readonly code: number | null;
+      readonly name: string;
+      /** What the name stands for, where that needs saying. */
+      readonly condition?: string;
+      readonly record: FaultReport | null;
+    };
 
 /** A fault as the unit recorded it: fields by the specification's names, as text. */
 export type FaultReport = Readonly<Record<string, string>>;

@@ -4,6 +4,7 @@ import type { Engine } from "../engine/engine.js";
 import { IommuError } from "../engine/errors.js";
 import type { PageTable } from "../engine/page-table.js";
 import { PGTT_PASS_THROUGH, PGTT_SECOND } from "../vtd/entries.js";
+import { FAULT_REASONS } from "../vtd/fault-reasons.js";
 import { rootTableAddress, TTM } from "../vtd/table-mode.js";
 import { VtdUnit, type VtdUnitOptions } from "../vtd/unit.js";
 import type { DeviceAccess, FaultReport, RemappingDriver, StreamTarget } from "./remapping-driver.js";
@@ -128,7 +129,10 @@ export class VtdDriver implements RemappingDriver {
   access(sid: number, address: bigint, write: boolean): DeviceAccess {
     const result = this.unit.translate({ sid, iova: privateAddress(address), access: write ? "write" : "read" });
     if (result.ok) return { ok: true, physical: result.physical };
-    return { ok: false, code: result.code, name: result.name, record: result.reported ? this.#takeRecord() : null };
+    const { code, name, reported } = result;
+    const condition = FAULT_REASONS.get(code)?.condition;
+    const record = reported ? this.#takeRecord() : null;
+    return { ok: false, code, name, ...(condition === undefined ? {} : { condition }), record };
   }
 
   /** Reads the newest fault record and clears all of them, as a fault handler does. */

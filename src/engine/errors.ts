@@ -52,6 +52,23 @@ export class IommuError extends Error {
   }
 }
 
+/** A name that nothing has. */
+export class UnknownNameError extends IommuError {
+  /**
+   * @param kind what was to be named, and in the plural
+   * @param unknown the name that was given
+   * @param known those that there are
+   */
+  constructor(
+    kind: string,
+    kinds: string,
+    readonly unknown: string,
+    readonly known: readonly string[],
+  ) {
+    super("invalid", `use ${kind} "${unknown}"`, undefined, `the ${kinds} are ${known.join(", ")}`);
+  }
+}
+
 /** The code of a status that is not STATUS_OK. */
 export function codeOf(status: number): ErrorCode {
   return CODES[status]?.[0] ?? "invalid";

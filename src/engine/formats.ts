@@ -1,5 +1,5 @@
 import * as layout from "../../assembly/layout.js";
-import { IommuError } from "./errors.js";
+import { UnknownNameError } from "./errors.js";
 import type { WasmExports } from "./instance.js";
 import type { LinearMemory } from "./linear-memory.js";
 
@@ -70,6 +70,6 @@ export function defaultLevels(format: FormatDescription): number {
 export function findFormat(formats: readonly FormatDescription[], name: string): FormatDescription {
   const found = formats.find((format) => format.name === name);
   if (found) return found;
-  const names = formats.map((format) => format.name).join(", ");
-  throw new IommuError("invalid", `use page-table format "${name}"`, undefined, `the formats are ${names}`);
+  const names = formats.map((format) => format.name);
+  throw new UnknownNameError("page-table format", "formats", name, names);
 }

@@ -34,6 +34,7 @@ export interface WasmExports {
   ): number;
   tableCreateStatus(): number;
   tableRelease(table: number): void;
+  tableLeaves(table: number, ranges: number, capacity: number): number;
   mapOne(table: number, request: number, permissions: number): number;
   mapBatch(table: number, batch: number): number;
   unmapOne(table: number, request: number, flags: number): number;
@@ -82,9 +83,18 @@ export interface WasmExports {
 
   // Replay (assembly/replay/replay.ts)
   replayCreate(setup: number): number;
+  replayDomains(replay: number): number;
   replayIova(replay: number, slot: number): bigint;
   replayResult(replay: number): number;
-  replayRun(replay: number, operations: number, total: number, pieces: number): number;
+  replayRun(
+    replay: number,
+    operations: number,
+    total: number,
+    pieces: number,
+    placements: number,
+    iovas: number,
+  ): number;
+  replaySpan(replay: number): bigint;
   replaySummarize(replay: number): void;
   replayTable(replay: number, domain: number): number;
 

@@ -4,6 +4,7 @@ import { Batch } from "./batch.js";
 import { type ErrorCode, codeOf, statusError } from "./errors.js";
 import type { FormatDescription } from "./formats.js";
 import type { WasmExports } from "./instance.js";
+import { LeafRanges } from "./leaf-ranges.js";
 import { fits64, type LinearMemory } from "./linear-memory.js";
 import { MachineObservers } from "./observers.js";
 
@@ -409,6 +410,11 @@ export class PageTable {
     for (let i = 0; i < count; i++) {
       if (batch.code(i) === null) this.#tell(what, batch.iova[i], batch.length[i], batch.freedPages(i));
     }
+  }
+
+  /** What is mapped, by address. Throws `memory-exhausted`. */
+  leafRanges(): LeafRanges {
+    return LeafRanges.read(this.exports, this.linear, this.handle, this.format);
   }
 
   get counters(): TableCounters {

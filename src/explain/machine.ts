@@ -42,7 +42,8 @@ function findSection(sections: readonly ListingSection[], { sid, pasid = 0 }: So
   if (section === undefined) {
     const devices = [...new Set(sections.map(({ device }) => device))].join(", ");
     const pasids = ofDevice.map((candidate) => candidate.pasid ?? "no PASID").join(", ");
-    const listed = ofDevice.length > 0 ? `of this device are listed: PASID ${pasids}` : `listed are ${devices}`;
+    const others = devices === "" ? "nothing is listed" : `listed are ${devices}`;
+    const listed = ofDevice.length > 0 ? `of this device are listed: PASID ${pasids}` : others;
     throw new DumpError("option", `no table of this device and PASID; ${listed}`, { file });
   }
   if (another !== undefined) {

@@ -1,6 +1,6 @@
 /** Every importer by the name that users give it. */
 import type { PhysicalAddress, PrivateAddress } from "../engine/addresses.js";
-import { IommuError } from "../engine/errors.js";
+import { UnknownNameError } from "../engine/errors.js";
 import { amdgpu } from "./amdgpu.js";
 import { host1x } from "./host1x.js";
 import { i915 } from "./i915.js";
@@ -42,10 +42,12 @@ const all: readonly AnyImporter[] = [
 
 export const importers: ReadonlyMap<string, AnyImporter> = new Map(all.map((importer) => [importer.name, importer]));
 
+/** A driver's name alone, where none of its importers has it, stands for the first. */
+const byDriver: Readonly<Record<string, string>> = { nouveau: "nouveau-v2" };
+
 /** The importer of this name. Throws `invalid`, naming the ones there are. */
 export function findImporter(name: string): AnyImporter {
-  const found = importers.get(name);
+  const found = importers.get(byDriver[name] ?? name);
   if (found) return found;
-  const names = [...importers.keys()].join(", ");
-  throw new IommuError("invalid", `use importer "${name}"`, undefined, `the importers are ${names}`);
+  throw new UnknownNameError("importer", "importers", name, [...importers.keys()]);
 }

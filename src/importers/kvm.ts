@@ -23,7 +23,7 @@ const SIZES = [4n * KIB, 2n * MIB, GIB];
 const LEVELS: readonly TableLevel[] = [39, 30, 21, 12].map(pageLevel);
 
 export interface KvmOptions {
-  /** The memory slot: where it begins in the guest, and in the host's process. Congruent when left out. */
+  /** The memory slot: where it begins in the guest, and in the process on the host. Congruent when left out. */
   readonly slot?: { readonly gpa: bigint; readonly hva: bigint };
   /** Largest page with which the host backs the memory, bytes. */
   readonly hostPage?: bigint;

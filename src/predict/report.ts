@@ -48,7 +48,7 @@ export function predictionText(
     `${grouped(space.live.predictedPeak)} / ${grouped(space.live.recordedPeak)}`,
   ]);
   const lines = [
-    `${inputs.trace}: ${grouped(allocations)} allocations in ${grouped(spaces.length)} IOVA spaces, ${trace.cpus} CPUs`,
+    `${inputs.trace}: ${grouped(allocations)} allocations in ${grouped(spaces.length)} IOVA space${spaces.length === 1 ? "" : "s"}, ${trace.cpus} CPUs`,
     ...leftOut(prediction),
     ...(learned === null
       ? []

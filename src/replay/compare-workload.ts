@@ -3,7 +3,10 @@ import { IommuError } from "../engine/errors.js";
 import { type Strategy, strategies } from "../strategies/strategies.js";
 import { runWorkload, type Workload, type WorkloadOptions } from "../workloads/workload.js";
 import type { WorkloadStatistics } from "../workloads/writer.js";
-import { Replays, type ReplaysOptions, type StrategyComparison } from "./compare.js";
+import type { OperationBatch } from "../trace/batch.js";
+import type { StrategyComparison } from "./compare.js";
+import { RECORDED_BATCH } from "./recording.js";
+import { Replays, type ReplaysOptions } from "./replays.js";
 
 export interface CompareWorkloadOptions extends WorkloadOptions, ReplaysOptions {
   /** Called after every batch with the operations so far. */
@@ -38,10 +41,11 @@ export async function compareWorkload(
   }
   const replays = await Replays.begin(module, options);
   let operations = 0;
-  const statistics = runWorkload(workload, options, (batch) => {
+  const onBatch = (batch: OperationBatch): void => {
     replays.run(batch);
     operations += batch.count;
     options.onProgress?.(operations);
-  });
+  };
+  const statistics = runWorkload(workload, options, onBatch, options.recording ? RECORDED_BATCH : undefined);
   return { statistics, domains: workload.domains.map((name) => ({ name })), results: replays.finish() };
 }

@@ -1,18 +1,9 @@
 import { instantiateEngine } from "../engine/engine.js";
-import type { Reclaim } from "../engine/page-table.js";
-import { type Strategy, strategies } from "../strategies/strategies.js";
-import type { OperationBatch } from "../trace/batch.js";
+import { strategies } from "../strategies/strategies.js";
 import { TraceError } from "../trace/errors.js";
 import { type TraceDomain, TraceReader, type TraceStatistics } from "../trace/reader.js";
-import { Replay, type ReplayFigures } from "./replay.js";
-
-/** What to compare. */
-export interface ReplaysOptions {
-  readonly strategies: readonly Strategy[];
-  readonly format?: string;
-  readonly levels?: number;
-  readonly reclaim?: Reclaim;
-}
+import { RECORDED_BATCH } from "./recording.js";
+import { comparable, Replays, type ReplaysOptions, type StrategyResult } from "./replays.js";
 
 /** What to compare, and how. */
 export interface CompareOptions extends Partial<ReplaysOptions> {
@@ -39,11 +30,6 @@ export interface CompareTiming {
   readonly replay: number;
 }
 
-export interface StrategyResult {
-  readonly strategy: Strategy;
-  readonly figures: ReplayFigures;
-}
-
 /** The strategies' figures on one stream of operations, whatever it came from. */
 export interface StrategyComparison {
   readonly domains: readonly { readonly name: string }[];
@@ -63,39 +49,6 @@ export function splitLines(decoder: TextDecoder, chunk: Uint8Array): number {
   return decoder.decode(chunk, { stream: true }).split("\n").length - 1;
 }
 
-/** Replays of the same operations, one a strategy, each in an engine of its own. */
-export class Replays {
-  readonly #strategies: readonly Strategy[];
-  readonly #replays: readonly Replay[];
-
-  private constructor(strategies: readonly Strategy[], replays: readonly Replay[]) {
-    this.#strategies = strategies;
-    this.#replays = replays;
-  }
-
-  /** Throws `invalid` for an impossible geometry, `memory-exhausted`. */
-  static async begin(module: WebAssembly.Module, options: ReplaysOptions): Promise<Replays> {
-    const replays: Replay[] = [];
-    for (const strategy of options.strategies) {
-      replays.push(new Replay(await instantiateEngine(module), { ...options, strategy }));
-    }
-    return new Replays(options.strategies, replays);
-  }
-
-  get count(): number {
-    return this.#replays.length;
-  }
-
-  /** Throws `memory-exhausted`. */
-  run(batch: OperationBatch): void {
-    for (const replay of this.#replays) replay.run(batch);
-  }
-
-  finish(): StrategyResult[] {
-    return this.#strategies.map((strategy, index) => ({ strategy, figures: this.#replays[index].finish() }));
-  }
-}
-
 /**
  * Reads a trace and replays its mappings under every strategy, chunk by chunk: memory follows what is live, not how long
  * the trace is. Throws TraceError (with `strict`, or when the chunks fail) and IommuError.
@@ -105,7 +58,8 @@ export async function compareTrace(
   chunks: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
   options: CompareOptions = {},
 ): Promise<Comparison> {
-  const replays = await Replays.begin(module, { ...options, strategies: options.strategies ?? strategies });
+  const chosen = options.strategies ?? comparable(strategies, options.importers ?? []);
+  const replays = await Replays.begin(module, { ...options, strategies: chosen });
   const time = { split: 0, read: 0, replay: 0 };
   const { exports } = await instantiateEngine(module);
   const reader = new TraceReader(
@@ -113,6 +67,7 @@ export async function compareTrace(
     {
       device: options.device,
       strict: options.strict,
+      batchSize: options.recording ? RECORDED_BATCH : undefined,
       from: options.from,
       to: options.to,
       onBatch: (batch) => {

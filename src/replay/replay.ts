@@ -3,9 +3,12 @@ import { INTERRUPT_RANGE } from "../engine/addresses.js";
 import type { Engine } from "../engine/engine.js";
 import { statusError } from "../engine/errors.js";
 import { defaultLevels, type FormatDescription } from "../engine/formats.js";
+import type { LinearMemory } from "../engine/linear-memory.js";
 import { PageTable, type Reclaim } from "../engine/page-table.js";
 import { ruleFields, type Strategy } from "../strategies/strategies.js";
 import type { OperationBatch } from "../trace/batch.js";
+import { pagesAt } from "../trace/mappings.js";
+import type { MappedSpace } from "./recording.js";
 
 /** Options of a replay; each has the default of a typical machine. */
 export interface ReplayOptions {
@@ -17,6 +20,16 @@ export interface ReplayOptions {
   /** Leaf sizes, bit n = 2^n bytes. Default: all of the format. */
   readonly pageSizes?: bigint;
   readonly reclaim?: Reclaim;
+  /** Highest IOVA, where that is less than the tables translate (a device's DMA mask). */
+  readonly last?: bigint;
+}
+
+/** What may go with a batch, and come back. */
+export interface BatchColumns {
+  /** PLACEMENT_* records, one an operation. */
+  readonly placements?: Uint8Array;
+  /** Set to the IOVA of each map operation in page numbers of 4 KiB, -1 where it has none. */
+  readonly iovaPages?: Float64Array;
 }
 
 /** Leaves of one size over a replay. */
@@ -38,6 +51,8 @@ export interface ReplayFigures {
   readonly failedBytes: number;
   /** Unmaps that would have split a leaf. */
   readonly splitUnmaps: number;
+  /** Mappings placed with less of a congruence than their strategy preferred. */
+  readonly unmetPreferences: number;
   /** Largest size first. */
   readonly leaves: readonly LeafFigures[];
   /** Leaves of all sizes together. */
@@ -62,9 +77,40 @@ export interface ReplayFigures {
   readonly fragmentationPeak: number;
 }
 
+/** Bytes of the widest IOVA space, and of all that is mapped. */
+export interface Occupied {
+  readonly span: number;
+  readonly live: number;
+}
+
 /** Highest address that tables of this format and depth translate without sign extension. */
 function lastInput(format: FormatDescription, levels: number): bigint {
   return (1n << BigInt(format.inputBits(levels) - (format.canonical ? 1 : 0))) - 1n;
+}
+
+/** Linear memory for a column of a batch; it grows with the batches. */
+class Block {
+  #address = 0;
+  #bytes = 0;
+
+  constructor(private readonly linear: LinearMemory) {}
+
+  /** Linear address of at least so many bytes. Throws `memory-exhausted`. */
+  reserve(bytes: number): number {
+    if (bytes > this.#bytes) {
+      if (this.#address !== 0) this.linear.free(this.#address, this.#bytes);
+      this.#address = this.linear.allocate(bytes);
+      this.#bytes = bytes;
+    }
+    return this.#address;
+  }
+
+  /** Linear address of a copy. Throws `memory-exhausted`. */
+  copy(source: Uint8Array, bytes: number): number {
+    const address = this.reserve(bytes);
+    this.linear.u8(address, bytes).set(source.subarray(0, bytes));
+    return address;
+  }
 }
 
 /** Replays operation batches under one strategy, in an engine of its own. */
@@ -75,10 +121,10 @@ export class Replay {
   readonly #pageSizes: bigint;
   readonly #handle: number;
   readonly #tables = new Map<number, PageTable>();
-  #operations = 0;
-  #operationBytes = 0;
-  #pieces = 0;
-  #pieceBytes = 0;
+  readonly #operations: Block;
+  readonly #pieces: Block;
+  readonly #placements: Block;
+  readonly #iovas: Block;
 
   /** Throws `invalid` for an impossible geometry, `memory-exhausted`. */
   constructor(engine: Engine, options: ReplayOptions) {
@@ -87,6 +133,7 @@ export class Replay {
     const pageSizes = options.pageSizes ?? format.pageSizes;
     // The same checks as for any table, before a domain needs one.
     engine.createTable(format.name, { levels, pageSizes }).release();
+    const { last } = options;
     const rule = ruleFields(options.strategy.rule);
     const { linear, exports } = engine;
     const setup = linear.allocate(layout.REPLAY_SETUP_BYTES);
@@ -103,7 +150,8 @@ export class Replay {
     linear.setU32(setup + layout.REPLAY_DIRECTION, rule.direction);
     linear.setU32(setup + layout.REPLAY_UNMAP_FLAGS, options.reclaim === "empty" ? layout.RECLAIM_EMPTY : 0);
     linear.setU64(setup + layout.REPLAY_FIRST, anywhere ? 0n : format.granule);
-    linear.setU64(setup + layout.REPLAY_LAST, lastInput(format, levels));
+    const widest = lastInput(format, levels);
+    linear.setU64(setup + layout.REPLAY_LAST, anywhere || last === undefined || last > widest ? widest : last);
     linear.setU64(setup + layout.REPLAY_RESERVED_FIRST, reserves ? INTERRUPT_RANGE.first : 1n);
     linear.setU64(setup + layout.REPLAY_RESERVED_LAST, reserves ? INTERRUPT_RANGE.last : 0n);
     linear.setU32(setup + layout.REPLAY_LEAST_ALIGNMENT, rule.leastAlignment);
@@ -116,27 +164,25 @@ export class Replay {
     this.#format = format;
     this.#levels = levels;
     this.#pageSizes = pageSizes;
+    [this.#operations, this.#pieces] = [new Block(linear), new Block(linear)];
+    [this.#placements, this.#iovas] = [new Block(linear), new Block(linear)];
   }
 
   /** Replays a batch in one call. Throws `memory-exhausted`. */
-  run(batch: OperationBatch): void {
+  run(batch: OperationBatch, { placements, iovaPages }: BatchColumns = {}): void {
     const { linear, exports } = this.#engine;
-    const operationBytes = batch.count * layout.OPERATION_BYTES;
-    const pieceBytes = batch.pieceCount * layout.PIECE_BYTES;
-    if (operationBytes > this.#operationBytes) {
-      if (this.#operations !== 0) linear.free(this.#operations, this.#operationBytes);
-      this.#operations = linear.allocate(operationBytes);
-      this.#operationBytes = operationBytes;
-    }
-    if (pieceBytes > this.#pieceBytes) {
-      if (this.#pieces !== 0) linear.free(this.#pieces, this.#pieceBytes);
-      this.#pieces = linear.allocate(pieceBytes);
-      this.#pieceBytes = pieceBytes;
-    }
-    linear.u8(this.#operations, operationBytes).set(batch.operations.subarray(0, operationBytes));
-    linear.u8(this.#pieces, pieceBytes).set(batch.pieces.subarray(0, pieceBytes));
-    const status = exports.replayRun(this.#handle, this.#operations, batch.count, this.#pieces);
+    const operations = this.#operations.copy(batch.operations, batch.count * layout.OPERATION_BYTES);
+    const pieces = this.#pieces.copy(batch.pieces, batch.pieceCount * layout.PIECE_BYTES);
+    const wanted = placements ? this.#placements.copy(placements, batch.count * layout.PLACEMENT_BYTES) : 0;
+    const chosen = iovaPages ? this.#iovas.reserve(batch.count * 8) : 0;
+    const status = exports.replayRun(this.#handle, operations, batch.count, pieces, wanted, chosen);
     if (status !== layout.STATUS_OK) throw statusError(status, "replay a batch of operations");
+    if (!iovaPages) return;
+    const words = linear.u32(chosen, batch.count * 2);
+    for (let index = 0; index < batch.count; index++) {
+      const isNone = words[2 * index + 1] === 0xffff_ffff;
+      iovaPages[index] = isNone ? -1 : pagesAt(words, 2 * index);
+    }
   }
 
   /** The table of a domain, null when nothing was mapped in it. It belongs to the replay: look, do not change. */
@@ -155,6 +201,27 @@ export class Replay {
   iova(slot: number): bigint | null {
     const iova = BigInt.asUintN(64, this.#engine.exports.replayIova(this.#handle, slot));
     return iova === 0xffff_ffff_ffff_ffffn ? null : iova;
+  }
+
+  /** At present, and at most so far. */
+  occupied(): { readonly now: Occupied; readonly peak: Occupied } {
+    const { linear, exports } = this.#engine;
+    const at = exports.replayResult(this.#handle) >>> 0;
+    const result = (offset: number): number => Number(linear.getU64(at + offset));
+    return {
+      now: { span: Number(exports.replaySpan(this.#handle)), live: result(layout.RESULT_LIVE) },
+      peak: { span: result(layout.RESULT_SPAN_PEAK), live: result(layout.RESULT_LIVE_PEAK) },
+    };
+  }
+
+  /** What is mapped at present, of every domain with a leaf. Throws `memory-exhausted`. */
+  spaces(): MappedSpace[] {
+    const spaces: MappedSpace[] = [];
+    for (let domain = 0; domain < this.#engine.exports.replayDomains(this.#handle); domain++) {
+      const leaves = this.table(domain)?.leafRanges();
+      if (leaves && leaves.count > 0) spaces.push({ domain, leaves });
+    }
+    return spaces;
   }
 
   /** The figures, once everything has been replayed. */
@@ -192,6 +259,7 @@ export class Replay {
       failed: count(layout.RESULT_FAILED),
       failedBytes: count(layout.RESULT_FAILED_BYTES),
       splitUnmaps: count(layout.RESULT_SPLIT),
+      unmetPreferences: count(layout.RESULT_UNMET),
       leaves,
       leavesMean: mean(sum),
       leavesPeak: count(layout.RESULT_TOTAL_PEAK),

@@ -1,7 +1,13 @@
 import { stringify } from "csv-stringify/sync";
-import type { Comparison, StrategyComparison, StrategyResult } from "../replay/compare.js";
+import type { Reclaim } from "../engine/page-table.js";
+import type { Comparison, StrategyComparison } from "../replay/compare.js";
 import type { WorkloadComparison } from "../replay/compare-workload.js";
-import { plainTable } from "./table.js";
+import type { ReplayFigures } from "../replay/replay.js";
+import type { StrategyResult } from "../replay/replays.js";
+import type { Weights } from "../strategies/joint.js";
+import { IMPORTER_LEGEND, importerText, importerVerdict } from "./importers.js";
+import { plainTable, wrap } from "./table.js";
+import { tradeDocument, tradeText } from "./trade.js";
 import { bytes, grouped, significant, sizeName } from "./units.js";
 
 /** What was asked, as it stands at the head of every report, whatever was compared. */
@@ -9,7 +15,13 @@ interface ReplayInputs {
   readonly strategies: readonly string[];
   readonly format: string;
   readonly levels: number;
-  readonly reclaim: string;
+  readonly reclaim: Reclaim;
+  /** Names of the importers, and what only they look at; absent where none was asked for. */
+  readonly importers?: readonly string[];
+  /** Where virtual addresses come from, and bytes added to them. */
+  readonly va?: string;
+  readonly vaOffset?: number;
+  readonly weights?: Weights;
 }
 
 export interface WorkloadInputs extends ReplayInputs {
@@ -33,7 +45,8 @@ export interface ComparisonInputs extends ReplayInputs {
  * one that failed where another did not. Null when nothing was mapped.
  */
 export function bestStrategy(results: readonly StrategyResult[]): StrategyResult | null {
-  const candidates = results.filter(({ strategy }) => strategy.rule.source === "allocate");
+  const chooses = ["allocate", "linux"];
+  const candidates = results.filter(({ strategy }) => chooses.includes(strategy.rule.source));
   const order = ({ figures }: StrategyResult): readonly number[] => [
     figures.failed,
     figures.leavesUsed,
@@ -64,8 +77,10 @@ export function verdict(results: readonly StrategyResult[]): string {
   const { figures, strategy } = best;
   const recorded = results.find((result) => result.strategy.rule.source === "recorded")?.figures;
   if (!recorded) {
+    const needs = results.length === 1 ? "needs" : "needs the fewest entries of these:";
+    const entries = results.length === 1 ? " entries" : "";
     return (
-      `${strategy.name} needs the fewest entries of these: ${grouped(figures.leavesUsed)} for ` +
+      `${strategy.name} ${needs} ${grouped(figures.leavesUsed)}${entries} for ` +
       `${grouped(figures.mappings)} mappings, tidiness ${figures.tidiness.toFixed(2)}.`
     );
   }
@@ -117,23 +132,37 @@ export function warnings({ statistics }: Pick<Comparison, "statistics">): string
   return lines;
 }
 
+/** What was compared, in a line. */
+export function comparisonSubject({ trace }: ComparisonInputs, { statistics }: Comparison): string {
+  const { allocations, maps, mappedPages, domains } = statistics;
+  const mappings = `${grouped(allocations)} mappings in ${grouped(maps)} pieces, ${grouped(mappedPages)} pages`;
+  return `${trace}: ${mappings}, ${domains} domains`;
+}
+
+/** The same of a workload. */
+export function workloadSubject(
+  { workload, seed, memory }: WorkloadInputs,
+  { statistics }: WorkloadComparison,
+): string {
+  const { allocations, pieces, mappedPages } = statistics;
+  return (
+    `${workload}, seed ${seed}, ${memory} memory: ${grouped(allocations)} mappings in ` +
+    `${grouped(pieces)} pieces, ${grouped(mappedPages)} pages`
+  );
+}
+
 /** The comparison of a trace as an aligned table of at most 100 columns, with what it is of and its verdict. */
 export function comparisonText(inputs: ComparisonInputs, comparison: Comparison): string {
-  const { allocations, maps, mappedPages, domains } = comparison.statistics;
-  const mappings = `${grouped(allocations)} mappings in ${grouped(maps)} pieces, ${grouped(mappedPages)} pages`;
-  return strategiesText(`${inputs.trace}: ${mappings}, ${domains} domains`, inputs, comparison);
+  return strategiesText(comparisonSubject(inputs, comparison), inputs, comparison);
 }
 
 /** The comparison of a workload, likewise. */
 export function workloadText(inputs: WorkloadInputs, comparison: WorkloadComparison): string {
-  const { allocations, pieces, mappedPages } = comparison.statistics;
-  return strategiesText(
-    `${inputs.workload}, seed ${inputs.seed}, ${inputs.memory} memory: ${grouped(allocations)} mappings in ` +
-      `${grouped(pieces)} pieces, ${grouped(mappedPages)} pages`,
-    inputs,
-    comparison,
-  );
+  return strategiesText(workloadSubject(inputs, comparison), inputs, comparison);
 }
+
+/** Longer names of strategies, which have parameters, take two lines. */
+const WIDEST_NAME = 16;
 
 function strategiesText(title: string, inputs: ReplayInputs, { results, domains }: StrategyComparison): string {
   const sizes = results[0]?.figures.leaves.map(({ size }) => size) ?? [];
@@ -143,7 +172,7 @@ function strategiesText(title: string, inputs: ReplayInputs, { results, domains 
   );
   const head = ["strategy", ...shown.map(sizeName), "tidy", "tables", "writes", "span", "fragm.", "failed"];
   const rows = results.map(({ strategy, figures }) => [
-    strategy.name,
+    strategy.name.length > WIDEST_NAME ? strategy.name.replace(/-(?=[^-]*$)/, "\n-") : strategy.name,
     ...figures.leaves
       .filter(({ size }) => shown.includes(size))
       .map(({ mean, peak }) => `${significant(mean)}/${peak}`),
@@ -154,6 +183,11 @@ function strategiesText(title: string, inputs: ReplayInputs, { results, domains 
     figures.fragmentationMean.toFixed(3),
     String(figures.failed),
   ]);
+  const importers = (results[0]?.importers ?? []).flatMap(({ name }, index) => [
+    importerText(results, index, `importer ${name}, virtual addresses: ${inputs.va}`),
+    "",
+  ]);
+  const trades = results.flatMap(({ strategy, trade }) => (trade ? [tradeText(strategy.name, trade), ""] : []));
   const names = domains.map((domain) => domain.name).join(", ");
   const attainable = results[0]?.figures.attainableTidiness ?? 1;
   return [
@@ -170,21 +204,13 @@ function strategiesText(title: string, inputs: ReplayInputs, { results, domains 
       100,
     ),
     "",
-    ...wrap(verdict(results), 100),
+    ...importers,
+    ...(importers.length > 0 ? [...wrap(IMPORTER_LEGEND, 100), ""] : []),
+    ...trades,
+    ...[verdict(results), ...(results[0]?.importers ?? []).map((_, index) => importerVerdict(results, index))].flatMap(
+      (sentence) => wrap(sentence, 100),
+    ),
   ].join("\n");
-}
-
-function wrap(text: string, width: number): string[] {
-  const lines: string[] = [];
-  let line = "";
-  for (const word of text.split(" ")) {
-    if (line !== "" && line.length + word.length + 1 > width) {
-      lines.push(line);
-      line = "";
-    }
-    line += line === "" ? word : ` ${word}`;
-  }
-  return [...lines, line];
 }
 
 /**
@@ -243,22 +269,37 @@ function strategiesJson(
     version,
     inputs,
     ...source,
-    strategies: results.map(({ strategy, figures }) => ({ name: strategy.name, ...figures })),
+    strategies: results.map(({ strategy, figures, importers, trade }) => ({
+      name: strategy.name,
+      ...figures,
+      ...(importers.length > 0 ? { importers } : {}),
+      ...(trade ? { trade: tradeDocument(trade) } : {}),
+    })),
     best: { name: best?.strategy.name ?? null, sentence: verdict(results) },
   };
   return `${JSON.stringify(document, null, 2)}\n`;
 }
 
+/** Every figure by a name of its own: leaves of a size are `leaves2MMean`, `leaves2MPeak` and `leaves2MAtEnd`. */
+export function figureColumns({ leaves, ...rest }: ReplayFigures): Record<string, number> {
+  const bySize = leaves.flatMap(({ size, mean, peak, atEnd }) => [
+    [`leaves${sizeName(size)}Mean`, mean],
+    [`leaves${sizeName(size)}Peak`, peak],
+    [`leaves${sizeName(size)}AtEnd`, atEnd],
+  ]);
+  return { ...Object.fromEntries(bySize), ...rest };
+}
+
 /** The comparison as CSV (RFC 4180), one row a strategy. */
 export function comparisonCsv(results: readonly StrategyResult[]): string {
-  const rows = results.map(({ strategy, figures }) => {
-    const { leaves, ...rest } = figures;
-    const bySize = leaves.flatMap(({ size, mean, peak, atEnd }) => [
-      [`leaves${sizeName(size)}Mean`, mean],
-      [`leaves${sizeName(size)}Peak`, peak],
-      [`leaves${sizeName(size)}AtEnd`, atEnd],
-    ]);
-    return { strategy: strategy.name, ...Object.fromEntries(bySize), ...rest };
+  const rows = results.map(({ strategy, figures, importers }) => {
+    const ofImporters = importers.flatMap(({ name, entriesUsed, entriesAttainable, tidiness, refused }) =>
+      Object.entries({ entriesUsed, entriesAttainable, tidiness, refused }).map(([key, value]) => [
+        `${name} ${key}`,
+        value,
+      ]),
+    );
+    return { strategy: strategy.name, ...figureColumns(figures), ...Object.fromEntries(ofImporters) };
   });
   return stringify(rows, { header: true });
 }

@@ -87,7 +87,7 @@ export function congruenceExperiment(engine: Engine): CongruenceCase[] {
       cases.push({
         format: format.name,
         levels,
-        buffer: `${sizeName(Number(granule))} + ${BLOCKS - 1n} scattered blocks of ${sizeName(Number(block))}`,
+        buffer: `${sizeName(Number(granule))} + ${BLOCKS - 1n} scattered ${sizeName(Number(block))}`,
         bytes: Number(granule + (BLOCKS - 1n) * block),
         pieces: scattered.length,
         placements: [

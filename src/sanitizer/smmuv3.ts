@@ -19,28 +19,31 @@ function describe({ stages, asid, vmid, range, leafOnly }: TlbInvalidation): str
   return ["TLB invalidation", stages, ...whose, ...where].join(", ");
 }
 
-/** A target whose invalidations the sanitizer is told of. */
-export function sanitizedSmmuTarget(target: InvalidationTarget, sanitizer: DmaSanitizer): InvalidationTarget {
+/** A target whose invalidations the sanitizer is told of; it may be made later than the target. */
+export function sanitizedSmmuTarget(
+  target: InvalidationTarget,
+  sanitizerOf: () => DmaSanitizer | null,
+): InvalidationTarget {
   return {
     invalidateConfiguration: (request) => {
       const text = `configuration invalidation, ${request.scope}`;
-      sanitizer.invalidated(text, {}, () => target.invalidateConfiguration(request), true);
+      sanitizerOf()?.invalidated(text, {}, () => target.invalidateConfiguration(request), true);
     },
     invalidateTlb: (request) => {
-      sanitizer.invalidated(describe(request), tlbSelection(request), () => target.invalidateTlb(request), true);
+      sanitizerOf()?.invalidated(describe(request), tlbSelection(request), () => target.invalidateTlb(request), true);
     },
     invalidateAtc: (request) => {
       const { sid, ssid, global, address, size } = request;
-      sanitizer.invalidated(
+      sanitizerOf()?.invalidated(
         `ATC invalidation of ${hex(BigInt(sid))}`,
         {},
         () => {
-          sanitizer.deviceInvalidated(sid, global ? undefined : ssid, address, size);
+          sanitizerOf()?.deviceInvalidated(sid, global ? undefined : ssid, address, size);
           target.invalidateAtc(request);
         },
         true,
       );
     },
-    waited: () => sanitizer.waited(),
+    waited: () => sanitizerOf()?.waited(),
   };
 }

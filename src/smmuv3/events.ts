@@ -4,7 +4,14 @@
  */
 import { IommuError } from "../engine/errors.js";
 
-/** Event numbers by name. 0xE0 to 0xEF are implementation defined; the others are reserved. */
+/**
+ * Event numbers by name. 0xE0 to 0xEF are implementation defined; the others are reserved.
+ *
+ * The unit never raises F_UUT (it knows every transaction), F_TLB_CONFLICT and F_CFG_CONFLICT (implementations need not
+ * notice; it uses one of the entries), F_VMS_FETCH (no VMS is fetched) and E_PAGE_REQUEST: that is a hint that a device will
+ * want a page, from a device that says so speculatively (section 7.3.19), and no request of this interface is such a hint.
+ * A Page Request message of PRI is none: it goes to the PRI queue, whatever becomes of it (chapter 8).
+ */
 export const EVENT = {
   F_UUT: 0x01,
   C_BAD_STREAMID: 0x02,

@@ -10,7 +10,8 @@ import { smmuUnitFromDump } from "./dump-unit.js";
 import type { Granule } from "./entries.js";
 import { EVENT, type EventName } from "./events.js";
 import { decodeFields, type Granules } from "./fields.js";
-import type { SmmuFault, SmmuTranslation, SmmuUnit } from "./unit.js";
+import type { SmmuFault, SmmuTranslation } from "./outcome.js";
+import type { SmmuUnit } from "./unit.js";
 import { openVectorUnit, recordFields, traceRequest } from "./vector-model.js";
 
 /** What an event of a transaction says, sections 7.3.2 to 7.3.17. */
@@ -92,14 +93,14 @@ export class SmmuExplainableUnit implements ExplainableUnit {
   }
 
   private refused(
-    { name, event, completion }: SmmuFault,
+    { cause, name, event, completion }: SmmuFault,
     reads: readonly StructureRead[],
     lost: string | null,
   ): Refused {
     const unrecorded = event === null ? whyNoEvent(this.unit, name, reads) : lost;
     return {
       ok: false,
-      code: isEvent(name) ? EVENT[name] : null,
+      code: cause,
       name,
       condition: (isEvent(name) ? CONDITIONS[name] : undefined) ?? "terminated without an event",
       record: event && unrecorded === null ? { place: "Event queue", fields: recordFields(event) } : null,

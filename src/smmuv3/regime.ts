@@ -74,16 +74,13 @@ export function tlbSelection(request: TlbInvalidation): Selection {
   return { iotlb: those, nested: those, ...(request.leafOnly ? {} : { firstStage: those, secondStage: those }) };
 }
 
-/**
- * Whose TLB entries an invalidation drops: those of any of the matches (section 4.4). A VMID wildcard drops by every VMID,
- * which is more than asked and allowed.
- */
+/** Whose TLB entries an invalidation drops: those of any of the matches (section 4.4). */
 export function ownersOf({ stages, streamWorlds, vmid, asid, global }: TlbInvalidation): OwnerMatch[] {
-  const byVmid = vmid !== null && vmid.ignoredBits === 0;
+  const vmidMask = vmid === null ? 0n : (OWNER_VMID << BigInt(vmid.ignoredBits)) & OWNER_VMID;
   const stage = STAGES[stages];
   return streamWorlds.flatMap((world) => {
-    const owner = tlbOwner(0, byVmid ? vmid.vmid : 0, world) | stage.owner;
-    const mask = OWNER_WORLD | (byVmid ? OWNER_VMID : 0n) | stage.mask;
+    const owner = tlbOwner(0, vmid?.vmid ?? 0, world) | stage.owner;
+    const mask = OWNER_WORLD | vmidMask | stage.mask;
     if (asid === null) return [{ mask, owner }];
     const ofAsid = { mask: mask | OWNER_ASID | OWNER_GLOBAL, owner: owner | BigInt(asid) };
     return global ? [ofAsid, { mask: mask | OWNER_GLOBAL, owner: owner | OWNER_GLOBAL }] : [ofAsid];

@@ -6,7 +6,8 @@ import type { Engine } from "../engine/engine.js";
 import { UnitMemory } from "../unit/memory.js";
 import { loadVectorMemory, VECTOR_ARENA_BASE } from "../unit/vector-memory.js";
 import type { EventRecord } from "./events.js";
-import { type SmmuFault, type SmmuTranslation, SmmuUnit } from "./unit.js";
+import type { SmmuFault, SmmuTranslation } from "./outcome.js";
+import { SmmuUnit } from "./unit.js";
 
 /** Register offsets: sections 6.3.9, 6.3.12, 6.3.24 and 6.3.25. */
 const CR0 = 0x20;

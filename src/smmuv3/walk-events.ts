@@ -106,10 +106,14 @@ export function intermediateAddress({ linear }: Engine, resolved: ResolvedStream
   return linear.getU64(tableOf(resolved, iova) + layout.TABLE_INTERMEDIATE);
 }
 
-/** A walk that faulted with this status. */
+/**
+ * A walk that faulted.
+ *
+ * @param where the descriptor that could not be read, or the intermediate address that stage 2 did not translate
+ */
 export function walkFault(
-  engine: Engine,
   status: number,
+  where: bigint,
   resolved: ResolvedStream,
   incoming: Incoming,
 ): TranslationFault {
@@ -123,12 +127,7 @@ export function walkFault(
   const second = ofTable || ofOutput || (context === null && !beyond);
   const abort = code === EVENT.F_WALK_EABT;
   const faultClass = ofTable || (abort && !second) ? "TT" : "IN";
-  const fetchTable = ofTable || ofOutput ? resolved.handle.second : tableOf(resolved, iova);
-  const where = abort
-    ? { fetchAddr: engine.linear.getU64(fetchTable + layout.TABLE_WHERE) }
-    : second
-      ? { ipa: intermediateAddress(engine, resolved, iova) }
-      : {};
+  const ipa = context === null ? iova : where;
   const event: EventRecord = {
     code,
     sid,
@@ -138,7 +137,7 @@ export function walkFault(
     class: faultClass,
     inputAddr: iova,
     ...(code === EVENT.F_PERMISSION && ofTable ? { ttRnW: outcome !== layout.WALK_UPDATE_DENIED } : {}),
-    ...where,
+    ...(abort ? { fetchAddr: where } : second ? { ipa } : {}),
   };
   // What lies beyond what exists has no descriptor that says what becomes of it.
   if (abort || beyond) return { event, model: ABORT_AND_RECORD };

@@ -1,5 +1,5 @@
 import * as layout from "../../assembly/layout.js";
-import { IommuError } from "../engine/errors.js";
+import { UnknownNameError } from "../engine/errors.js";
 import { alignmentBounds, FLUSHES, type LinuxIovaOptions, MOST_ALIGNMENT } from "../engine/linux-iova.js";
 
 /** How a strategy chooses an IOVA, as the replay in WASM understands it (POLICY_*, ALIGN_* of assembly/layout.ts). */
@@ -12,6 +12,8 @@ export interface StrategyRule {
   /** Congruent to the physical address modulo the largest leaf that pays. */
   readonly congruent?: boolean;
   readonly direction?: "top-down" | "bottom-up";
+  /** What looks at each mapping by itself before the replay (placer.ts) and leaves to the replay only where there is room. */
+  readonly placement?: "va-congruent" | "hinted" | "joint" | "ring-contiguous";
   /** Of Linux's allocator, `size` and `strict` unless given. */
   readonly linux?: Pick<LinuxIovaOptions, "alignment" | "flush">;
 }
@@ -60,6 +62,26 @@ export const strategies: readonly Strategy[] = [
     rule: { source: "identity" },
   },
   {
+    name: "va-congruent",
+    summary: "IOVA = VA modulo the importer's largest page (needs --importer)",
+    rule: { source: "allocate", placement: "va-congruent" },
+  },
+  {
+    name: "hinted",
+    summary: "what the importer's hint asks for (needs --importer)",
+    rule: { source: "allocate", placement: "hinted" },
+  },
+  {
+    name: "joint",
+    summary: "lowest score of IOMMU leaves, importer entries and IOVA space (needs --importer)",
+    rule: { source: "allocate", placement: "joint" },
+  },
+  {
+    name: "ring-contiguous",
+    summary: "one contiguous chunk of 256 KiB after the other for what a CPU maps in a domain",
+    rule: { source: "allocate", placement: "ring-contiguous" },
+  },
+  {
     name: "linux",
     summary: "Linux's own allocator: size-aligned, below 4 GiB first, freed ranges from per-CPU caches",
     rule: { source: "linux" },
@@ -85,6 +107,11 @@ export const strategies: readonly Strategy[] = [
     rule: { source: "linux", linux: { alignment: "pud" } },
   },
 ];
+
+/** Whether a strategy asks an importer. */
+export function asksImporter({ rule }: Strategy): boolean {
+  return rule.placement !== undefined && rule.placement !== "ring-contiguous";
+}
 
 /** Traces and replays count 4 KiB pages. */
 const GRANULE_SHIFT = 12;
@@ -116,8 +143,8 @@ function maxAlignShift(name: string): Strategy | null {
 export function findStrategy(name: string): Strategy {
   const found = strategies.find((strategy) => strategy.name === name) ?? maxAlignShift(name);
   if (found) return found;
-  const names = strategyNames.map((strategy) => strategy.name).join(", ");
-  throw new IommuError("invalid", `use strategy "${name}"`, undefined, `the strategies are ${names}`);
+  const names = strategyNames.map((strategy) => strategy.name);
+  throw new UnknownNameError("strategy", "strategies", name, names);
 }
 
 /** The rule as the fields of a replay's setup. */

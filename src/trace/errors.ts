@@ -17,10 +17,12 @@ import {
  * - `malformed`: a line that cannot be read, with `--strict`
  * - `open`: the file cannot be opened or read
  * - `gzip`: compressed data that is damaged or ends too early
+ * - `not-text`: a file of another kind
+ * - `no-mappings`: a trace without a mapping to replay
  * - `memory`: linear memory is exhausted
  * - `option`: an option out of its range
  */
-export type TraceErrorCode = "malformed" | "open" | "gzip" | "memory" | "option";
+export type TraceErrorCode = "malformed" | "open" | "gzip" | "not-text" | "no-mappings" | "memory" | "option";
 
 /** An error of the trace reader. Operations delivered before it stay valid. */
 export class TraceError extends Error {

@@ -25,6 +25,32 @@ export async function* openTrace(source: string | AsyncIterable<Uint8Array>): As
   yield* gunzip(all, file);
 }
 
+/** Recorders' own files by their first bytes, and how each becomes text. */
+const RECORDINGS: readonly (readonly [magic: string, advice: string])[] = [
+  ["\x17\x08\x44tracing", "binary file of trace-cmd: give the text of `trace-cmd report`"],
+  ["PERFILE2", "binary file of perf: give the text of `perf script`"],
+];
+
+/**
+ * Chunks of the text of a trace. `source` as for `openTrace`.
+ * @throws TraceError as `openTrace`, and `not-text` for a binary file
+ */
+export async function* openTraceText(source: string): AsyncGenerator<Uint8Array> {
+  const file = source === "-" ? "standard input" : source;
+  let first = true;
+  for await (const chunk of openTrace(source)) {
+    if (first && chunk.includes(0)) {
+      const begin = new TextDecoder("latin1").decode(chunk.subarray(0, 16));
+      const known = RECORDINGS.find(([magic]) => begin.startsWith(magic));
+      const kind =
+        known?.[1] ?? "binary file: traces are text of tracefs, trace-cmd report or perf script, plain or gzip";
+      throw new TraceError("not-text", `a ${kind}`, { file });
+    }
+    first = false;
+    yield chunk;
+  }
+}
+
 async function* readable(source: string | AsyncIterable<Uint8Array>, file: string | undefined) {
   const stream =
     typeof source !== "string"
@@ -36,7 +62,11 @@ async function* readable(source: string | AsyncIterable<Uint8Array>, file: strin
     for await (const chunk of stream) yield chunk as Uint8Array;
   } catch (cause) {
     if (cause instanceof TraceError || file === undefined) throw cause;
-    throw new TraceError("open", `cannot be read: ${message(cause)}`, { file, cause });
+    const directory = (cause as NodeJS.ErrnoException).code === "EISDIR";
+    throw new TraceError("open", directory ? "a directory, not a file" : `cannot be read: ${message(cause)}`, {
+      file,
+      cause,
+    });
   }
 }
 

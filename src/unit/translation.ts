@@ -136,8 +136,8 @@ const REGIME_FLAGS = {
 
 /**
  * Requests of many sources: `iova`, `source`, `pasid` (NO_PASID: none), `access` in; `physical`, `status` and `code` out.
- * `code` is 0 where the request was translated, otherwise the architecture's fault code, plus UNRECORDED when the unit
- * kept no record of it. Views are void after any call.
+ * `code` is 0 where the request was translated, otherwise the architecture's fault code and flags of its unit. Views are void
+ * after any call.
  */
 export class UnitBatch extends Batch {
   /** Whether a unit with a sanitizer looks for stale accesses among these. */

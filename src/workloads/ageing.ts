@@ -1,7 +1,7 @@
 /** Physical memory that has been in use: how fragmented its free part is. */
-import { IommuError } from "../engine/errors.js";
+import { UnknownNameError } from "../engine/errors.js";
 import type { Random } from "../random.js";
-import { BuddyAllocator, MAX_PAGE_ORDER } from "./buddy.js";
+import { BuddyAllocator, MAX_PAGE_ORDER } from "../linux/buddy.js";
 import { type LengthRange, lengthIn, pick, type Weighted } from "./distributions.js";
 
 /** Order of a transparent huge page, 2 MiB. */
@@ -47,8 +47,8 @@ export const memoryStates: readonly MemoryState[] = [
 export function findMemoryState(name: string): MemoryState {
   const found = memoryStates.find((state) => state.name === name);
   if (found) return found;
-  const names = memoryStates.map((state) => state.name).join(", ");
-  throw new IommuError("invalid", `use memory state "${name}"`, undefined, `the states are ${names}`);
+  const names = memoryStates.map((state) => state.name);
+  throw new UnknownNameError("memory state", "states", name, names);
 }
 
 /** Orders that the rest of the machine allocates: single pages, small folios, slabs. Assumed. */

@@ -1,15 +1,20 @@
 /** Memory of one buffer, taken block by block. */
 import { IommuError } from "../engine/errors.js";
-import type { BuddyAllocator } from "./buddy.js";
+import type { BuddyAllocator } from "../linux/buddy.js";
 import { PageRuns } from "./page-runs.js";
 
-export class Buffer {
+export class BufferMemory {
   readonly runs = new PageRuns();
   readonly #memory: BuddyAllocator;
   readonly #blocks: number[] = [];
 
   constructor(memory: BuddyAllocator) {
     this.#memory = memory;
+  }
+
+  /** Its blocks, in its order, with neighbours apart. */
+  get blocks(): readonly { readonly page: number; readonly pages: number }[] {
+    return this.#blocks.map((page) => ({ page, pages: 2 ** (this.#memory.orderAt(page) ?? 0) }));
   }
 
   /** Adds a block of 2^order pages; false when there is none. */

@@ -1,6 +1,6 @@
 /** Memory of devices, as other devices reach it: VRAM through its BAR, and ranges of registers. Pages are of 4 KiB. */
-import { BuddyAllocator } from "./buddy.js";
-import { Buffer } from "./buffer.js";
+import { BuddyAllocator } from "../linux/buddy.js";
+import { BufferMemory } from "./buffer.js";
 import { PageRuns } from "./page-runs.js";
 
 /** GPU pages of 64 KiB are what VRAM is given out in (nouveau, NVIDIA; Xe on discrete GPUs). */
@@ -22,8 +22,8 @@ export class Vram {
   }
 
   /** A buffer in blocks as large as its length, rounded up to 64 KiB, permits. */
-  allocate(pages: number): Buffer {
-    const buffer = new Buffer(this.#memory);
+  allocate(pages: number): BufferMemory {
+    const buffer = new BufferMemory(this.#memory);
     for (let left = Math.ceil(pages / 2 ** VRAM_ORDER) * 2 ** VRAM_ORDER; left > 0; ) {
       left -= 2 ** buffer.takeLargest(VRAM_ORDERS, left);
     }

@@ -4,7 +4,7 @@
  * and 2 MiB are what GPU virtual addresses are aligned to where the length permits (Xe, nouveau). Weights, the other sizes
  * and the 2 GiB shared at a time are assumed.
  */
-import type { Buffer } from "./buffer.js";
+import type { BufferMemory } from "./buffer.js";
 import { Vram } from "./device-memory.js";
 import { type LengthRange, lengthIn, pick, type Weighted } from "./distributions.js";
 import { systemHeapBuffer } from "./host-memory.js";
@@ -55,7 +55,7 @@ function gpuAlignment(pages: number): number {
 function start({ memory, random, writer }: Machine): () => void {
   const vrams = VRAM_FIRST_PAGES.map((first) => new Vram(first, VRAM_PAGES));
   const addresses = [GPU_END, GPU_END, PROCESS_END].map((end) => new VirtualAddresses(end));
-  const shared = new Live<{ buffer: Buffer; mappings: Mapping[] }>(random);
+  const shared = new Live<{ buffer: BufferMemory; mappings: Mapping[] }>(random);
   let sharedPages = 0;
   return () => {
     const length = pick(random, LENGTHS);

@@ -1,7 +1,7 @@
 /** How Linux allocates the host memory of a buffer. Pages are of 4 KiB. */
 import { HUGE_PAGE_ORDER } from "./ageing.js";
-import type { BuddyAllocator } from "./buddy.js";
-import { Buffer } from "./buffer.js";
+import type { BuddyAllocator } from "../linux/buddy.js";
+import { BufferMemory } from "./buffer.js";
 
 const HUGE_PAGE = 2 ** HUGE_PAGE_ORDER;
 
@@ -12,8 +12,8 @@ const SYSTEM_HEAP_ORDERS: readonly number[] = [8, 4, 0];
 const READAHEAD_ORDERS: readonly number[] = [5, 4, 3, 2, 1, 0];
 
 /** A buffer of the dma-buf system heap: the largest order first, and no larger one again after the first failure. */
-export function systemHeapBuffer(memory: BuddyAllocator, pages: number): Buffer {
-  const buffer = new Buffer(memory);
+export function systemHeapBuffer(memory: BuddyAllocator, pages: number): BufferMemory {
+  const buffer = new BufferMemory(memory);
   let orders = SYSTEM_HEAP_ORDERS;
   for (let left = pages; left > 0; ) {
     const order = buffer.takeLargest(orders, left);
@@ -28,8 +28,8 @@ export function systemHeapBuffer(memory: BuddyAllocator, pages: number): Buffer 
  * virtual addresses and memory has one, else single pages. Nothing compacts memory meanwhile.
  * @param firstPage number of the mapping's first virtual page
  */
-export function userMemory(memory: BuddyAllocator, firstPage: number, pages: number): Buffer {
-  const buffer = new Buffer(memory);
+export function userMemory(memory: BuddyAllocator, firstPage: number, pages: number): BufferMemory {
+  const buffer = new BufferMemory(memory);
   const end = firstPage + pages;
   for (let page = firstPage; page < end; ) {
     const huge = page % HUGE_PAGE === 0 && page + HUGE_PAGE <= end;
@@ -44,22 +44,22 @@ export function userMemory(memory: BuddyAllocator, firstPage: number, pages: num
 }
 
 /** Pages of the page cache as read ahead: `pages` in folios of at most 128 KiB. */
-export function pageCacheFolios(memory: BuddyAllocator, pages: number): Buffer {
-  const buffer = new Buffer(memory);
+export function pageCacheFolios(memory: BuddyAllocator, pages: number): BufferMemory {
+  const buffer = new BufferMemory(memory);
   for (let left = pages; left > 0; ) left -= 2 ** buffer.takeLargest(READAHEAD_ORDERS, left);
   return buffer;
 }
 
 /** Single pages: a page pool's, or coherent memory below 2 MiB behind an IOMMU (dma-iommu.c, __iommu_dma_alloc_pages). */
-export function singlePages(memory: BuddyAllocator, pages: number): Buffer {
-  const buffer = new Buffer(memory);
+export function singlePages(memory: BuddyAllocator, pages: number): BufferMemory {
+  const buffer = new BufferMemory(memory);
   for (let page = 0; page < pages; page++) buffer.takeLargest([0], 1);
   return buffer;
 }
 
 /** One physically contiguous block: kmalloc beyond a slab, a slab itself. */
-export function contiguousPages(memory: BuddyAllocator, order: number): Buffer {
-  const buffer = new Buffer(memory);
+export function contiguousPages(memory: BuddyAllocator, order: number): BufferMemory {
+  const buffer = new BufferMemory(memory);
   buffer.takeLargest([order], 2 ** order);
   return buffer;
 }

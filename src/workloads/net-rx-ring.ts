@@ -6,7 +6,7 @@
  * for every 8 pages received is assumed, as are their 512-byte buffers in slabs of 32 KiB, and the 1024 received pages that
  * wait for their reader.
  */
-import type { Buffer } from "./buffer.js";
+import type { BufferMemory } from "./buffer.js";
 import { contiguousPages, singlePages } from "./host-memory.js";
 import { PageRuns } from "./page-runs.js";
 import type { Machine, Workload } from "./workload.js";
@@ -21,14 +21,14 @@ const WAITING_PAGES = 1024;
 
 interface Received {
   readonly mapping: Mapping;
-  readonly page: Buffer;
+  readonly page: BufferMemory;
 }
 
 function start({ memory, random, writer }: Machine): () => void {
   const slabs = Array.from({ length: CORES }, () => contiguousPages(memory, SLAB_ORDER));
   /** The ring's own descriptors: 16 bytes each, one page. */
   for (let core = 0; core < CORES; core++) writer.map(0, singlePages(memory, 1).runs);
-  const waiting: Buffer[] = [];
+  const waiting: BufferMemory[] = [];
 
   const post = (): Received[] =>
     Array.from({ length: DESCRIPTOR_PAGES }, () => {

@@ -5,7 +5,7 @@
  * specification 4.1, 4.2; the driver's default depth). The mix of lengths, 4 queues with 32 requests each under way, half of
  * them direct, and the 256 MiB of page cache are assumed.
  */
-import type { Buffer } from "./buffer.js";
+import type { BufferMemory } from "./buffer.js";
 import { type LengthRange, lengthIn, pick, type Weighted } from "./distributions.js";
 import { pageCacheFolios, singlePages, userMemory } from "./host-memory.js";
 import { Live } from "./live.js";
@@ -43,7 +43,7 @@ function start({ memory, random, writer }: Machine): () => void {
   const idle = Array.from({ length: requests }, (_, index) => index);
 
   const underWay = new Live<Request>(random);
-  const pageCache: Buffer[] = [];
+  const pageCache: BufferMemory[] = [];
   let cachedPages = 0;
   return () => {
     if (underWay.count === requests) {
@@ -65,7 +65,7 @@ function start({ memory, random, writer }: Machine): () => void {
     cachedPages += pages;
     // The oldest are long complete: the cache holds far more than is under way.
     while (cachedPages > PAGE_CACHE_PAGES) {
-      const oldest = pageCache.shift() as Buffer;
+      const oldest = pageCache.shift() as BufferMemory;
       cachedPages -= oldest.runs.pages;
       oldest.release();
     }

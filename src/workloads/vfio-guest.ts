@@ -5,7 +5,7 @@
  * with transparent huge pages, aligned to 2 MiB as QEMU aligns it. Sizes, 3 machines at a time, 1 step in 256 that restarts
  * one, and up to 128 MiB plugged are assumed.
  */
-import type { Buffer } from "./buffer.js";
+import type { BufferMemory } from "./buffer.js";
 import { bar } from "./device-memory.js";
 import { pick, type Weighted } from "./distributions.js";
 import { userMemory } from "./host-memory.js";
@@ -37,7 +37,7 @@ const MOST_BLOCKS = 64;
 
 interface Block {
   readonly mapping: Mapping;
-  readonly memory: Buffer;
+  readonly memory: BufferMemory;
 }
 
 function start({ memory, random, writer }: Machine): () => void {

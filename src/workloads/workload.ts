@@ -2,7 +2,7 @@
 import { IommuError } from "../engine/errors.js";
 import { Random } from "../random.js";
 import { agedMemory, findMemoryState } from "./ageing.js";
-import type { BuddyAllocator } from "./buddy.js";
+import type { BuddyAllocator } from "../linux/buddy.js";
 import { type WorkloadBatch, type WorkloadStatistics, WorkloadWriter } from "./writer.js";
 
 /** What a workload draws from and writes to. */
@@ -55,19 +55,21 @@ export function workloadOptions(workload: Workload, options: WorkloadOptions): R
 }
 
 /**
- * Delivers a workload's operations in batches: the same for the same options, and those of fewer operations begin those
- * of more. Throws `invalid`, and `memory-exhausted` when its buffers do not fit into the memory.
+ * Delivers a workload's operations in batches, of `batchSize` where it is given: the same for the same options, and those
+ * of fewer operations begin those of more. Throws `invalid`, and `memory-exhausted` when its buffers do not fit into the
+ * memory.
  */
 export function runWorkload(
   workload: Workload,
   options: WorkloadOptions,
   onBatch: (batch: WorkloadBatch) => void,
+  batchSize?: number,
 ): WorkloadStatistics {
   const { seed, memory, memoryBytes, operations } = workloadOptions(workload, options);
   // Apart from each other, so that the workload itself is the same in every state of memory.
   const ageing = new Random(Math.imul(seed, 0x9e3779b1));
   const random = new Random(Math.imul(seed, 0x9e3779b1) + 0x85ebca6b);
-  const writer = new WorkloadWriter(onBatch, operations);
+  const writer = new WorkloadWriter(onBatch, operations, batchSize);
   const step = workload.start({
     memory: agedMemory(memoryBytes / 4096, findMemoryState(memory), ageing),
     random,

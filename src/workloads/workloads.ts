@@ -1,5 +1,5 @@
 /** The workloads there are. */
-import { IommuError } from "../engine/errors.js";
+import { UnknownNameError } from "../engine/errors.js";
 import { gpuShare } from "./gpu-share.js";
 import { netRxRing } from "./net-rx-ring.js";
 import { nvme } from "./nvme.js";
@@ -13,6 +13,6 @@ export const workloads: readonly Workload[] = [rdmaMr, gpuShare, nvme, netRxRing
 export function findWorkload(name: string): Workload {
   const found = workloads.find((workload) => workload.name === name);
   if (found) return found;
-  const names = workloads.map((workload) => workload.name).join(", ");
-  throw new IommuError("invalid", `use workload "${name}"`, undefined, `the workloads are ${names}`);
+  const names = workloads.map((workload) => workload.name);
+  throw new UnknownNameError("workload", "workloads", name, names);
 }

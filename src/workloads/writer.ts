@@ -40,19 +40,23 @@ export class WorkloadWriter {
   readonly #limit: number;
   readonly #freeSlots: number[] = [];
   #slots = 0;
-  #virtualAddresses = new BigUint64Array(BATCH_OPERATIONS);
+  #virtualAddresses: BigUint64Array;
   #pending = 0;
   #maps = 0;
   #mappedPages = 0;
 
-  /** @param limit operations to deliver */
-  constructor(onBatch: (batch: WorkloadBatch) => void, limit: number) {
+  /**
+   * @param limit operations to deliver
+   * @param batchSize operations of a batch
+   */
+  constructor(onBatch: (batch: WorkloadBatch) => void, limit: number, batchSize = BATCH_OPERATIONS) {
     this.#limit = limit;
+    this.#virtualAddresses = new BigUint64Array(batchSize);
     this.#writer = new BatchWriter((batch) => {
       onBatch({ ...batch, virtualAddresses: this.#virtualAddresses.subarray(0, batch.count) });
-      this.#virtualAddresses = new BigUint64Array(BATCH_OPERATIONS);
+      this.#virtualAddresses = new BigUint64Array(batchSize);
       this.#pending = 0;
-    }, BATCH_OPERATIONS);
+    }, batchSize);
   }
 
   /** Whether the limit is reached. */

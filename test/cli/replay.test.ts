@@ -50,7 +50,7 @@ describe("iommu-lab replay", () => {
   it("predicts the recorded IOVAs, and with the order recovered all of them", async () => {
     const blind = await run(["replay", interrupted, ...PREDICT]);
     expect(blind.status).toBe(0);
-    expect(blind.stdout).toMatch(/5 allocations in 1 IOVA spaces/);
+    expect(blind.stdout).toMatch(/5 allocations in 1 IOVA space,/);
     expect(blind.stdout).toMatch(/blind +80\.000 %/);
     expect(blind.stdout).toMatch(/^7 +0000:01:00\.0 +0 +4 KiB +0xffffd000 +0xfffff000 +order window$/m);
     const recovered = await run(["replay", interrupted, ...PREDICT, "--recover-order"]);

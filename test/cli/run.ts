@@ -10,10 +10,13 @@ export interface Finished {
   readonly stderr: string;
 }
 
-/** Runs the built command from the project's root, standard input given. */
-export function run(args: readonly string[], input?: Uint8Array): Promise<Finished> {
+/** Runs the built command from the project's root, standard input and variables of the environment given. */
+export function run(args: readonly string[], input?: Uint8Array, environment?: NodeJS.ProcessEnv): Promise<Finished> {
   return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, ["dist/src/cli/main.js", ...args], { cwd: root });
+    const child = spawn(process.execPath, ["dist/src/cli/main.js", ...args], {
+      cwd: root,
+      env: { ...process.env, ...environment },
+    });
     const out: Buffer[] = [];
     const err: Buffer[] = [];
     child.stdout.on("data", (chunk: Buffer) => out.push(chunk));

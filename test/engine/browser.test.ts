@@ -33,7 +33,8 @@ test("the walk over imports does find them: the entry for Node reaches node:fs/p
 
 test("no module of the browser's graph uses Node's globals", () => {
   for (const url of browser.keys()) {
-    expect(readFileSync(new URL(url), "utf8"), url).not.toMatch(/\b(?:process|Buffer|require|__dirname)\s*[.([]/);
+    const code = readFileSync(new URL(url), "utf8").replace(/\/\*[\s\S]*?\*\/|\/\/.*/g, "");
+    expect(code, url).not.toMatch(/\b(?:process|Buffer|require|__dirname)\s*[.([]/);
   }
 });
 

@@ -1,6 +1,7 @@
 /** What each invalidation must drop and must leave, seen by what goes on being used: Arm IHI 0070 G.b, 4.3 and 4.4. */
 import { describe, expect, test } from "vitest";
 import type { DmaRequest } from "../../src/unit/request.js";
+import type { SlowRegisters } from "../support/slow-smmuv3.js";
 import { type Machine, openMachine, requestOf, SID, TABLES } from "./machine.js";
 
 const VMID = 5n;
@@ -21,6 +22,8 @@ const NESTED = {
 
 /** RIL, besides what the small machine has. */
 const WITH_RANGES = 0x0002_2314n | (1n << 10n);
+/** VMW, besides what the small machine has. */
+const WITH_VMID_WILDCARDS = 0x084c_168bn | (1n << 17n);
 /** ASIDs of the three contexts, so chosen that no TLB entry takes the place of another. */
 const ASIDS = [0x10, 0x20, 0x30] as const;
 
@@ -37,8 +40,8 @@ type Name = keyof typeof TRANSACTIONS;
 const ALL = Object.keys(TRANSACTIONS) as Name[];
 const STAGE_1: readonly Name[] = ["page", "nextPage", "otherAsid"];
 
-async function warm(): Promise<Machine> {
-  const machine = await openMachine({ registers: { IDR3: WITH_RANGES } });
+async function warm(registers: Partial<SlowRegisters> = {}, cr0 = 0): Promise<Machine> {
+  const machine = await openMachine({ registers: { IDR3: WITH_RANGES, ...registers }, cr0 });
   machine.writeSte(SID.stage2, { ...NESTED, Config: 0b110 });
   machine.writeSte(SID.nested, { ...NESTED, Config: 0b111 });
   for (const index of [0, 1, 2]) machine.writeCd(index, { ...CD, ASID: ASIDS[index] });
@@ -110,6 +113,29 @@ describe("TLB entries", () => {
     expect(machine.unit.read32(0x9c)).toBe(1);
     expectDropped(machine, dropped);
   });
+});
+
+test.each([
+  // VMIDs 0 (of the streams with stage 1 alone) and 5.
+  [0, 4n, []],
+  [0, 5n, ["stage2", "nested"]],
+  [1, 4n, ["stage2", "nested"]],
+  [1, 7n, []],
+  [1, 1n, STAGE_1],
+  [2, 7n, ["stage2", "nested"]],
+  [2, 3n, STAGE_1],
+  [2, 8n, []],
+  [3, 2n, ALL],
+  [3, 13n, []],
+  [4, 13n, ALL],
+  [4, 16n, []],
+  // Reserved: behaves as none.
+  [5, 4n, []],
+] as const)("with %i bits of VMIDs ignored, S12_VMALL of VMID %d", async (vmw, value, dropped) => {
+  const machine = await warm({ IDR0: WITH_VMID_WILDCARDS }, vmw << 6);
+  for (const leaf of [TABLES.s1[2], TABLES.s1[2] + 8n, TABLES.s2[2]]) machine.write(leaf, 0n);
+  machine.command(0x28n | vmid(value));
+  expectDropped(machine, dropped);
 });
 
 describe("STEs", () => {

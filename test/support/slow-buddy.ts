@@ -62,7 +62,11 @@ export class SlowBuddy {
     const blocks: [number, number][] = [];
     for (let at = 0; at < this.free.length; ) {
       let order = -1;
-      for (let size = 1; order < this.#maxOrder && at % size === 0 && at + size <= this.free.length; size *= 2) {
+      for (
+        let size = 1;
+        order < this.#maxOrder && (this.#firstPage + at) % size === 0 && at + size <= this.free.length;
+        size *= 2
+      ) {
         if (!this.free.slice(at, at + size).every(Boolean)) break;
         order++;
       }

@@ -58,6 +58,8 @@ const TIMEOUT = { lazy: 10e6, "lazy-single": 1000e6, strict: 0 };
 
 const order = (pages: number): number => Math.ceil(Math.log2(pages));
 const roundUp = (pages: number): number => 2 ** order(pages);
+/** What alloc_iova_fast makes of a size. */
+const sizeFor = (pages: number): number => (pages < 2 ** (CACHED_ORDERS - 1) ? roundUp(pages) : pages);
 
 export class SlowLinuxIova implements LinuxIova {
   readonly #cpus: number;
@@ -120,7 +122,7 @@ export class SlowLinuxIova implements LinuxIova {
   }
 
   allocate(pages: number, limitPfn: number, cpu: number, flush: boolean): number {
-    const size = pages < 2 ** (CACHED_ORDERS - 1) ? roundUp(pages) : pages;
+    const size = sizeFor(pages);
     const cached = this.#popCached(order(size), limitPfn + 1 - size, cpu);
     if (cached > 0) return cached;
     const found = this.#search(size, limitPfn + 1);
@@ -194,7 +196,7 @@ export class SlowLinuxIova implements LinuxIova {
 
   adopt(pfn: number, pages: number): boolean {
     const { nodes, caches, queues } = this.#state;
-    const size = pages < 2 ** (CACHED_ORDERS - 1) ? roundUp(pages) : pages;
+    const size = sizeFor(pages);
     const cache = caches[order(size)];
     const places = cache ? [...cache.cpus.flatMap(({ loaded, prev }) => [loaded, prev]), ...cache.depot] : [];
     for (const place of places) {
@@ -206,7 +208,7 @@ export class SlowLinuxIova implements LinuxIova {
       return true;
     }
     for (const queue of queues) {
-      const at = queue.findIndex((queued) => queued.pfn === pfn && queued.pages === pages);
+      const at = queue.findIndex((queued) => queued.pfn === pfn && sizeFor(queued.pages) === size);
       if (at < 0) continue;
       queue.splice(at, 1);
       return true;

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { BuddyAllocator } from "../../src/workloads/buddy.js";
-import type { Buffer } from "../../src/workloads/buffer.js";
+import { BuddyAllocator } from "../../src/linux/buddy.js";
+import type { BufferMemory } from "../../src/workloads/buffer.js";
 import { Vram } from "../../src/workloads/device-memory.js";
 import { pageCacheFolios, singlePages, systemHeapBuffer, userMemory } from "../../src/workloads/host-memory.js";
 import { PageRuns } from "../../src/workloads/page-runs.js";
@@ -49,7 +49,7 @@ describe("page runs", () => {
 describe("buffers of host memory", () => {
   const pristine = () => new BuddyAllocator({ firstPage: 0, pages: 4096 });
 
-  it.each<[string, () => Buffer, Run[]]>([
+  it.each<[string, () => BufferMemory, Run[]]>([
     // The system heap: 256, 16, 1 pages.
     ["system heap: one block", () => systemHeapBuffer(pristine(), 256), [[0, 256]]],
     ["system heap: 1 MiB, 64 KiB and the tail", () => systemHeapBuffer(pristine(), 275), [[0, 275]]],

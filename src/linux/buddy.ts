@@ -8,9 +8,8 @@ import { IommuError } from "../engine/errors.js";
 export const MAX_PAGE_ORDER = 10;
 
 export interface BuddyOptions {
-  /** Number of the first page of 4 KiB, a multiple of the largest block. */
+  /** Number of the first page. */
   readonly firstPage: number;
-  /** Pages of 4 KiB. */
   readonly pages: number;
   /** Default: MAX_PAGE_ORDER. */
   readonly maxOrder?: number;
@@ -22,35 +21,41 @@ export class BuddyAllocator {
   readonly maxOrder: number;
   #freePages = 0;
   readonly #freeBlocks: number[];
+  /** The page at or before the first on which a largest block can begin; the lists count from here. */
+  readonly #base: number;
+  /** Pages from there on. */
+  readonly #extent: number;
   /** By page: order + 1 where a free block begins, -order - 1 where an allocated one does, else 0. */
   readonly #blocks: Int8Array;
-  /** Circular lists of free blocks by page, counted from `firstPage`; element `pages` + order is the list itself. */
+  /** Circular lists of free blocks by page, counted from `#base`; element `#extent` + order is the list itself. */
   readonly #next: Int32Array;
   readonly #previous: Int32Array;
 
   /** Everything is free. Throws `invalid` for an impossible extent. */
   constructor({ firstPage, pages, maxOrder = MAX_PAGE_ORDER }: BuddyOptions) {
     const whole = [firstPage, pages, maxOrder].every(Number.isSafeInteger);
-    if (!whole || maxOrder < 0 || maxOrder > 30 || firstPage < 0 || firstPage % 2 ** maxOrder !== 0 || pages < 1) {
+    if (!whole || maxOrder < 0 || maxOrder > 30 || firstPage < 0 || pages < 1) {
       throw new IommuError(
         "invalid",
         `manage ${pages} pages from page ${firstPage} on in blocks of up to 2^${maxOrder}`,
         undefined,
-        "the first page must be a multiple of the largest block, and there must be one",
+        "there must be a page",
       );
     }
     this.firstPage = firstPage;
     this.pages = pages;
     this.maxOrder = maxOrder;
-    const lists = pages + maxOrder + 1;
+    this.#base = firstPage - (firstPage % 2 ** maxOrder);
+    this.#extent = firstPage - this.#base + pages;
+    const lists = this.#extent + maxOrder + 1;
     this.#freeBlocks = new Array<number>(maxOrder + 1).fill(0);
-    this.#blocks = new Int8Array(pages);
+    this.#blocks = new Int8Array(this.#extent);
     this.#next = new Int32Array(lists);
     this.#previous = new Int32Array(lists);
-    for (let list = pages; list < lists; list++) this.#next[list] = this.#previous[list] = list;
-    for (let block = 0; block < pages; ) {
+    for (let list = this.#extent; list < lists; list++) this.#next[list] = this.#previous[list] = list;
+    for (let block = firstPage - this.#base; block < this.#extent; ) {
       let order = maxOrder;
-      while (block + 2 ** order > pages) order--;
+      while (block % 2 ** order !== 0 || block + 2 ** order > this.#extent) order--;
       // Boot puts memory at the tails of the lists, lowest first (__free_pages_core, FPI_TO_TAIL).
       this.#link(block, order, true);
       this.#freePages += 2 ** order;
@@ -80,25 +85,31 @@ export class BuddyAllocator {
       throw new IommuError("invalid", `allocate 2^${order} pages`, undefined, `orders are 0 to ${this.maxOrder}`);
     }
     for (let from = order; from <= this.maxOrder; from++) {
-      const block = this.#next[this.pages + from];
-      if (block >= this.pages) continue;
+      const block = this.#next[this.#extent + from];
+      if (block >= this.#extent) continue;
       this.#unlink(block, from);
       for (let half = from - 1; half >= order; half--) this.#link(block + 2 ** half, half, false);
       this.#blocks[block] = -order - 1;
       this.#freePages -= 2 ** order;
-      return this.firstPage + block;
+      return this.#base + block;
     }
     return null;
   }
 
+  /** Order of the allocated block that begins at this page; null when none does. */
+  orderAt(page: number): number | null {
+    const mark = this.#blocks[page - this.#base] ?? 0;
+    return mark < 0 ? -mark - 1 : null;
+  }
+
   /** Frees what was allocated at this page (__free_one_page). Throws `not-allocated` when nothing was. */
   free(page: number): void {
-    let block = page - this.firstPage;
-    const mark = this.#blocks[block] ?? 0;
-    if (mark >= 0) {
+    const allocated = this.orderAt(page);
+    if (allocated === null) {
       throw new IommuError("not-allocated", "free pages", BigInt(page) * 4096n, "no allocated block begins there");
     }
-    let order = -mark - 1;
+    let block = page - this.#base;
+    let order = allocated;
     this.#blocks[block] = 0;
     this.#freePages += 2 ** order;
     while (order < this.maxOrder && this.#isFree(block ^ (1 << order), order)) {
@@ -116,7 +127,7 @@ export class BuddyAllocator {
   }
 
   #link(block: number, order: number, tail: boolean): void {
-    const list = this.pages + order;
+    const list = this.#extent + order;
     const before = tail ? this.#previous[list] : list;
     const after = this.#next[before];
     this.#next[before] = this.#previous[after] = block;

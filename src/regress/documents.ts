@@ -1,0 +1,123 @@
+/** A regression run as the documents that other programs read. */
+import { createRequire } from "node:module";
+import type { Builder } from "junit-report-builder";
+import { type CaseComparison, holds, type Regression } from "./compare.js";
+import type { CaseRun } from "./run.js";
+import { differencesTable, exact, headline, LONELY, percent } from "./text.js";
+
+// Its types are those of an ES module, which it is not.
+const junit = createRequire(import.meta.url)("junit-report-builder") as Builder;
+
+/** What was asked, as it stands at the head of the JSON document. */
+export interface RegressInputs {
+  readonly suite: string;
+  readonly baseline: string | null;
+  readonly allow: readonly string[];
+  readonly wall: boolean;
+  readonly wallFails: boolean;
+}
+
+/** One JSON document. Without wall-clock figures it is the same byte for byte for the same suite and baseline. */
+export function regressionJson(
+  version: string,
+  inputs: RegressInputs,
+  runs: readonly CaseRun[],
+  regression: Regression | null,
+): string {
+  const head = { command: "regress", version, inputs };
+  const figures = runs.map(({ name, inputs, counters, wall }) => ({ name, inputs, counters, wall }));
+  const document =
+    regression === null
+      ? { ...head, cases: figures }
+      : {
+          ...head,
+          holds: holds(regression, inputs),
+          compared: regression.compared,
+          differing: regression.differing,
+          comparisons: regression.cases,
+          cases: figures,
+        };
+  return `${JSON.stringify(document, null, 2)}\n`;
+}
+
+function failure({ state, differences, wall }: CaseComparison, wallFails: boolean): string | null {
+  if (state in LONELY) return LONELY[state];
+  const count = differences.filter(({ allowed }) => allowed === null).length;
+  if (count > 0) return `${count} ${count === 1 ? "figure differs" : "figures differ"}`;
+  return wallFails && wall?.verdict === "slower" ? `slower by ${percent(wall.change)}` : null;
+}
+
+/** JUnit XML: a test case for each case of the suite, which fails when it does not hold. */
+export function regressionJunit(regression: Regression, { wallFails }: Pick<RegressInputs, "wallFails">): string {
+  const builder = junit.newBuilder();
+  const suite = builder.testSuite().name(regression.suite);
+  for (const each of regression.cases) {
+    const test = suite.testCase().className("iommu-lab regress").name(each.name);
+    const message = failure(each, wallFails);
+    if (message === null) continue;
+    test.failure(message);
+    if (each.differences.length > 0) test.stacktrace(differencesTable(each.differences));
+  }
+  return `${builder.build()}\n`;
+}
+
+/** What a strategy costs, smaller being better, with its unit. */
+const COSTS: Readonly<Record<string, string>> = {
+  failed: "mappings",
+  leavesUsed: "entries",
+  leavesPeak: "entries",
+  tableBytesPeak: "bytes",
+  entriesWritten: "entries",
+  spanPeak: "bytes",
+};
+
+/** What github-action-benchmark reads as `customSmallerIsBetter`: what each strategy costs, and wall-clock figures. */
+export function benchmarkJson(runs: readonly CaseRun[]): string {
+  const entries = runs.flatMap(({ name, inputs, counters, wall }) => [
+    ...inputs.strategies.flatMap((strategy) =>
+      Object.entries(COSTS).map(([counter, unit]) => {
+        const figure = `${strategy}.${counter}`;
+        return { name: `${name}/${figure}`, unit, value: counters[figure] };
+      }),
+    ),
+    ...(wall === null
+      ? []
+      : [{ name: `${name}/wall`, unit: "ms", value: wall.milliseconds, range: `± ${wall.noise} %` }]),
+  ]);
+  return `${JSON.stringify(entries, null, 2)}\n`;
+}
+
+/** A comment on GitHub holds 65,536 characters; rows beyond this many are counted only. */
+const MOST_ROWS = 300;
+
+/** A summary for a pull request: the answer, then every difference as a table. */
+export function regressionMarkdown(regression: Regression): string {
+  const rows = regression.cases.flatMap(({ name, state, differences }) =>
+    state in LONELY
+      ? [`| ${name} | | | | ${LONELY[state]} |`]
+      : differences.map(({ counter, before, after, change, allowed }) => {
+          const remark = allowed === null ? "" : ` allowed: \`${allowed}\``;
+          return `| ${name} | ${counter} | ${exact(before)} | ${exact(after)} | ${percent(change)}${remark} |`;
+        }),
+  );
+  const wall = regression.cases.flatMap(({ name, wall }) =>
+    wall === null
+      ? []
+      : [
+          `| ${name} | ${wall.before.milliseconds} ± ${wall.before.noise} % | ${wall.after.milliseconds} ± ` +
+            `${wall.after.noise} % | ${percent(wall.change)} | ${wall.verdict} |`,
+        ],
+  );
+  const figures = [
+    "| case | counter | before | after | change |",
+    "|---|---|--:|--:|--:|",
+    ...rows.slice(0, MOST_ROWS),
+  ];
+  const more = rows.length > MOST_ROWS ? ["", `and ${rows.length - MOST_ROWS} more`] : [];
+  return [
+    `### iommu-lab regress: ${headline(regression)}`,
+    ...(rows.length > 0 ? ["", ...figures, ...more] : []),
+    ...(wall.length > 0 ? ["", "| case | before, ms | after, ms | change | |", "|---|--:|--:|--:|---|", ...wall] : []),
+    "",
+  ].join("\n");
+}

@@ -1,0 +1,54 @@
+/** What one case counts. */
+import { isAbsolute, join } from "node:path";
+import { compareTrace } from "../replay/compare.js";
+import { compareWorkload } from "../replay/compare-workload.js";
+import type { StrategyResult } from "../replay/replays.js";
+import { figureColumns } from "../report/comparison.js";
+import { findStrategy } from "../strategies/strategies.js";
+import { TraceError } from "../trace/errors.js";
+import { openTraceText } from "../trace/open.js";
+import { requireMappings } from "../trace/usable.js";
+import { findWorkload } from "../workloads/workloads.js";
+import type { CaseInputs } from "./suite.js";
+
+/** Counted figures by name: `trace.maps`, `workload.pieces`, `pa-congruent.leavesUsed`. The same everywhere. */
+export type Counters = Readonly<Record<string, number>>;
+
+/** Those of an object's fields that are counts. */
+function counted(prefix: string, counts: object): [string, number][] {
+  return Object.entries(counts).flatMap(([name, value]) =>
+    typeof value === "number" ? [[`${prefix}.${name}`, value] as [string, number]] : [],
+  );
+}
+
+function counters(source: string, statistics: object, results: readonly StrategyResult[]): Counters {
+  return Object.fromEntries([
+    ...counted(source, statistics),
+    ...results.flatMap(({ strategy, figures }) => counted(strategy.name, figureColumns(figures))),
+  ]);
+}
+
+/**
+ * Replays a case. `directory` is where the paths of its traces begin.
+ * @throws TraceError when the trace cannot be read to its end, or has nothing to replay; IommuError
+ */
+export async function countCase(module: WebAssembly.Module, inputs: CaseInputs, directory: string): Promise<Counters> {
+  const { format, levels, reclaim } = inputs;
+  const replay = { strategies: inputs.strategies.map(findStrategy), format, levels, reclaim };
+  if ("workload" in inputs) {
+    const { seed, memory, operations } = inputs;
+    const workload = findWorkload(inputs.workload);
+    const { statistics, results } = await compareWorkload(module, workload, { ...replay, seed, memory, operations });
+    return counters("workload", statistics, results);
+  }
+  const file = isAbsolute(inputs.trace) ? inputs.trace : join(directory, inputs.trace);
+  const { statistics, results, incomplete } = await compareTrace(module, openTraceText(file), {
+    ...replay,
+    ...(inputs.device === null ? {} : { device: inputs.device }),
+    ...(inputs.from === null ? {} : { from: inputs.from }),
+    ...(inputs.to === null ? {} : { to: inputs.to }),
+  });
+  if (incomplete !== null) throw new TraceError("gzip", incomplete);
+  requireMappings(statistics, file);
+  return counters("trace", statistics, results);
+}

@@ -1,0 +1,166 @@
+/** Suites: files that name the cases of a regression run. */
+import { createRequire } from "node:module";
+import { dirname, join } from "node:path";
+import { z } from "zod";
+import { UnknownNameError } from "../engine/errors.js";
+import { defaultLevels, type FormatDescription, findFormat } from "../engine/formats.js";
+import { suggestion } from "../names.js";
+import { workloadStrategies } from "../replay/compare-workload.js";
+import type { ComparisonInputs, WorkloadInputs } from "../report/comparison.js";
+import { comparable } from "../replay/replays.js";
+import { asksImporter, findStrategy, strategies } from "../strategies/strategies.js";
+import { workloadOptions } from "../workloads/workload.js";
+import { findWorkload } from "../workloads/workloads.js";
+import { jsonPath, readDocument } from "./document.js";
+import { RegressError } from "./errors.js";
+
+/** Name of a suite's file, where none is given. */
+export const SUITE_FILE = "iommu-lab.suite.json";
+
+const wholeNumber = z.int().nonnegative();
+const ofTraces = {
+  device: z
+    .string()
+    .regex(/^[0-9a-f]{4,}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7]$/, "not a PCI device (DDDD:BB:DD.F)")
+    .optional()
+    .describe("device that owns the mappings which no dma event names, DDDD:BB:DD.F"),
+  from: z.number().nonnegative().optional().describe("begin at this time of the trace's clock, seconds"),
+  to: z.number().nonnegative().optional().describe("end before this time, seconds"),
+};
+const ofWorkloads = {
+  seed: wholeNumber.optional().describe("what the workload's chance begins with (default: 1)"),
+  memory: z.string().optional().describe("state of its physical memory (default: aged)"),
+  operations: wholeNumber.optional().describe("its maps and unmaps (default: its own)"),
+};
+const caseFields = {
+  name: z
+    .string()
+    .regex(/^[\w.-]+$/, "a case's name has letters, digits, _ . and -")
+    .describe("what baselines and reports call it; no other case has it"),
+  trace: z.string().optional().describe("a trace, relative to this file; this or a workload"),
+  ...ofTraces,
+  workload: z.string().optional().describe("a synthetic workload"),
+  ...ofWorkloads,
+  format: z.string().default("vtdss").describe("page-table format"),
+  levels: wholeNumber.optional().describe("levels of the tables (default: 4, or as many as the format has)"),
+  reclaim: z.enum(["covered", "empty"]).default("covered").describe("table pages that an unmap frees"),
+  strategies: z.array(z.string()).min(1).optional().describe("strategies to replay (default: all)"),
+};
+const suiteFields = {
+  $schema: z.string().optional(),
+  cases: z.array(z.strictObject(caseFields)).min(1).describe("in the order in which they are reported"),
+};
+
+/** What a suite file is. `iommu-lab.suite.schema.json` says the same for editors. */
+export const suiteSchema = z.strictObject(suiteFields);
+
+/** The text of `iommu-lab.suite.schema.json` (JSON Schema 2020-12). */
+export function suiteSchemaJson(): string {
+  return `${JSON.stringify(z.toJSONSchema(suiteSchema, { io: "input" }), null, 2)}\n`;
+}
+
+type CaseDocument = z.output<typeof suiteSchema>["cases"][number];
+
+/** What a case replays, with every default said. */
+export type CaseInputs = ComparisonInputs | WorkloadInputs;
+
+export interface SuiteCase {
+  readonly name: string;
+  readonly inputs: CaseInputs;
+}
+
+export interface Suite {
+  readonly file: string;
+  readonly cases: readonly SuiteCase[];
+}
+
+/** The suite that comes with the package; the package finds itself by its own name, wherever it was compiled to. */
+export function packagedSuite(): string {
+  return join(dirname(createRequire(import.meta.url).resolve("iommu-lab/package.json")), SUITE_FILE);
+}
+
+/**
+ * Reads a suite.
+ * @throws RegressError `file`; `suite`, naming the path in the file of what is not as the schema says, has a name that
+ * nothing has, or makes no sense
+ */
+export async function readSuite(file: string, formats: readonly FormatDescription[]): Promise<Suite> {
+  const fieldsAt = (path: readonly PropertyKey[]) => Object.keys(path.length === 0 ? suiteFields : caseFields);
+  const { cases } = await readDocument(file, "suite", suiteSchema, fieldsAt);
+  const names = new Set<string>();
+  return {
+    file,
+    cases: cases.map((document, index) => {
+      const at = new CasePlace(file, index);
+      if (names.has(document.name)) throw at.error(["name"], `there is another case "${document.name}"`);
+      names.add(document.name);
+      return { name: document.name, inputs: caseInputs(document, formats, at) };
+    }),
+  };
+}
+
+/** Where a case stands in its file. */
+class CasePlace {
+  constructor(
+    private readonly file: string,
+    private readonly index: number,
+  ) {}
+
+  error(path: readonly PropertyKey[], reason: string, cause?: unknown): RegressError {
+    const where = `${this.file}: ${jsonPath(["cases", this.index, ...path])}`;
+    return new RegressError("suite", where, reason, { cause });
+  }
+
+  /** What `work` returns; its errors get the path of the field that they are about. */
+  check<T>(path: readonly PropertyKey[], work: () => T): T {
+    try {
+      return work();
+    } catch (cause) {
+      if (!(cause instanceof Error)) throw cause;
+      const near = cause instanceof UnknownNameError ? suggestion(cause.unknown, cause.known) : "";
+      throw this.error(path, `${cause.message}${near}`, cause);
+    }
+  }
+}
+
+function caseInputs(document: CaseDocument, formats: readonly FormatDescription[], at: CasePlace): CaseInputs {
+  const { trace, workload } = document;
+  if ((trace === undefined) === (workload === undefined)) throw at.error([], "a case has a trace or a workload");
+  const foreign = Object.keys(trace === undefined ? ofTraces : ofWorkloads) as (keyof CaseDocument)[];
+  const misplaced = foreign.find((field) => document[field] !== undefined);
+  if (misplaced !== undefined) {
+    throw at.error([misplaced], `only a ${trace === undefined ? "trace" : "workload"} has this`);
+  }
+  const format = at.check(["format"], () => findFormat(formats, document.format));
+  const levels = document.levels ?? defaultLevels(format);
+  if (levels < format.minLevels || levels > format.maxLevels) {
+    throw at.error(["levels"], `${format.name} has ${format.minLevels} to ${format.maxLevels} levels`);
+  }
+  const known = comparable(workload === undefined ? strategies : workloadStrategies, []);
+  const named = document.strategies?.map((name, index) => {
+    const strategy = at.check(["strategies", index], () => findStrategy(name));
+    if (workload !== undefined && strategy.rule.source === "recorded") {
+      throw at.error(["strategies", index], "a workload has no recorded IOVAs");
+    }
+    if (asksImporter(strategy)) throw at.error(["strategies", index], "it needs an importer, which a suite has not");
+    return strategy.name;
+  });
+  const replay = {
+    strategies: named ?? known.map(({ name }) => name),
+    format: format.name,
+    levels,
+    reclaim: document.reclaim,
+  };
+  if (workload === undefined) {
+    const { device = null, from = null, to = null } = document;
+    return { trace: trace ?? "", ...replay, device, from, to };
+  }
+  const found = at.check(["workload"], () => findWorkload(workload));
+  const options = Object.fromEntries(
+    Object.entries({ seed: document.seed, memory: document.memory, operations: document.operations }).filter(
+      ([, value]) => value !== undefined,
+    ),
+  );
+  const { seed, memory, operations } = at.check([], () => workloadOptions(found, options));
+  return { workload: found.name, seed, memory, operations, ...replay };
+}

@@ -1,0 +1,97 @@
+/** A regression run as people read it. */
+import { plainTable, wrap } from "../report/table.js";
+import { grouped } from "../report/units.js";
+import type { CaseComparison, Difference, Regression } from "./compare.js";
+
+/** A figure with all its digits. */
+export function exact(value: Difference["before"]): string {
+  if (value === null) return "none";
+  return typeof value === "number" ? value.toLocaleString("en-US", { maximumSignificantDigits: 17 }) : value;
+}
+
+/** A relative change with its sign, three digits. */
+export function percent(change: number | null): string {
+  if (change === null) return "";
+  return `${change > 0 ? "+" : ""}${Number(change.toPrecision(3))} %`;
+}
+
+function plural(count: number, noun: string): string {
+  return `${grouped(count)} ${noun}${count === 1 ? "" : "s"}`;
+}
+
+/** One sentence: how many figures differ, of how many, and in which cases. */
+export function headline({ cases, compared, differing }: Regression): string {
+  const count = (state: CaseComparison["state"]): number => cases.filter((each) => each.state === state).length;
+  const both = cases.length - count("new") - count("gone");
+  const parts = [
+    differing === 0
+      ? `all ${plural(compared, "figure")} of ${plural(both, "case")} are the same`
+      : `${grouped(differing)} of ${plural(compared, "figure")} differ, in ${count("different")} of ${plural(both, "case")}`,
+  ];
+  const allowed = cases.flatMap(({ differences }) => differences).filter((each) => each.allowed !== null).length;
+  if (allowed > 0) parts[0] += differing === 0 ? ` or within what is allowed (${grouped(allowed)})` : "";
+  if (count("new") > 0) parts.push(`${plural(count("new"), "case")} not in the baseline`);
+  if (count("gone") > 0) parts.push(`${plural(count("gone"), "case")} of the baseline not in the suite`);
+  return parts.join("; ");
+}
+
+/** What a case that is in one of the two only is. */
+export const LONELY: Readonly<Record<string, string>> = { new: "not in the baseline", gone: "not in the suite" };
+
+/** Longer values, which are lists of names, are cut so that a line keeps to 100 columns; the JSON has them whole. */
+const WIDEST_VALUE = 22;
+
+function cut(text: string): string {
+  return text.length > WIDEST_VALUE ? `${text.slice(0, WIDEST_VALUE - 3)}...` : text;
+}
+
+/** A case's differences as an aligned table. */
+export function differencesTable(differences: readonly Difference[]): string {
+  return plainTable(
+    ["counter", "before", "after", "change", ""],
+    differences.map(({ counter, before, after, change, allowed }) => [
+      counter,
+      cut(exact(before)),
+      cut(exact(after)),
+      percent(change),
+      allowed === null ? "" : "allowed",
+    ]),
+  );
+}
+
+function indented(text: string): string {
+  return text
+    .split("\n")
+    .map((line) => `  ${line}`)
+    .join("\n");
+}
+
+function wallTable(cases: readonly CaseComparison[]): string {
+  const rows = cases.flatMap(({ name, wall }) =>
+    wall === null
+      ? []
+      : [
+          [
+            name,
+            wall.before.milliseconds.toFixed(2),
+            wall.after.milliseconds.toFixed(2),
+            percent(wall.change),
+            `±${wall.before.noise.toFixed(1)}, ±${wall.after.noise.toFixed(1)} %`,
+            wall.verdict,
+          ],
+        ],
+  );
+  return rows.length === 0 ? "" : plainTable(["wall clock, ms", "before", "after", "change", "noise", ""], rows);
+}
+
+/** The whole run: what it found, every difference by case, and wall-clock figures where there are any. */
+export function regressionText(regression: Regression): string {
+  const blocks = [wrap(`${regression.suite} against ${regression.baseline}: ${headline(regression)}`, 100).join("\n")];
+  for (const { name, state, differences } of regression.cases) {
+    if (state in LONELY) blocks.push(`${name}: ${LONELY[state]}`);
+    else if (differences.length > 0) blocks.push(`${name}\n${indented(differencesTable(differences))}`);
+  }
+  const wall = wallTable(regression.cases);
+  if (wall !== "") blocks.push(wall);
+  return blocks.join("\n\n");
+}

@@ -1,0 +1,69 @@
+/** The figures of all strategies as a table, and what its columns mean. */
+import { bytes, grouped, significant, sizeName } from "../units.js";
+import { type Html, html } from "./html.js";
+import { definitions } from "./page.js";
+import type { StrategyResult } from "../../replay/replays.js";
+
+interface Column {
+  readonly head: string;
+  readonly cell: (result: StrategyResult) => string;
+}
+
+function columnsOf(results: readonly StrategyResult[]): Column[] {
+  const importers = results[0].importers;
+  const sizes = results[0].figures.leaves
+    .map(({ size }, index) => ({ size, index }))
+    .filter(({ index }) => results.some(({ figures }) => figures.leaves[index].peak > 0));
+  return [
+    { head: "IOMMU entries", cell: ({ figures }) => grouped(figures.leavesUsed) },
+    { head: "tidiness", cell: ({ figures }) => figures.tidiness.toFixed(3) },
+    ...importers.flatMap(({ name }, index): Column[] => [
+      { head: `${name} entries`, cell: (result) => grouped(result.importers[index].entriesUsed) },
+      { head: `${name} tidiness`, cell: (result) => result.importers[index].tidiness.toFixed(3) },
+    ]),
+    { head: "table memory", cell: ({ figures }) => bytes(figures.tableBytesPeak) },
+    { head: "entries written", cell: ({ figures }) => significant(figures.entriesWrittenPerMapping) },
+    { head: "IOVA space", cell: ({ figures }) => bytes(figures.spanPeak) },
+    { head: "fragmentation", cell: ({ figures }) => figures.fragmentationMean.toFixed(3) },
+    ...sizes.map(
+      ({ size, index }): Column => ({
+        head: `${sizeName(size)} mean / peak`,
+        cell: ({ figures }) => `${significant(figures.leaves[index].mean)} / ${grouped(figures.leaves[index].peak)}`,
+      }),
+    ),
+    { head: "failed", cell: ({ figures }) => grouped(figures.failed) },
+  ];
+}
+
+/** @param best name of the strategy to stand out, if any */
+export function strategyTable(results: readonly StrategyResult[], best: string | null): Html {
+  const columns = columnsOf(results);
+  const rows = results.map((result) => {
+    const { name } = result.strategy;
+    const cells = columns.map(({ cell }) => html`<td>${cell(result)}</td>`);
+    return html`<tr${name === best ? html` class="best"` : ""}><th scope="row">${name}</th>${cells}</tr>`;
+  });
+  const importers = results[0].importers.map(({ name }): [string, string] => [
+    `${name} entries, tidiness`,
+    "what this importer would use for the addresses it is given, and the fewest for their lengths divided by that",
+  ]);
+  return html`<div class="scroll" role="region" aria-label="Figures by strategy" tabindex="0">
+<table class="strategies">
+<thead><tr><th scope="col">strategy</th>${columns.map(({ head }) => html`<th scope="col">${head}</th>`)}</tr></thead>
+<tbody>
+${rows}
+</tbody>
+</table>
+</div>
+${definitions([
+  ["IOMMU entries", "leaves of all mappings together"],
+  ["tidiness", "fewest leaves that their lengths could take, divided by the leaves used; 1 is tidy"],
+  ...importers,
+  ["table memory", "bytes of table pages at their peak"],
+  ["entries written", "entries set or cleared per mapping"],
+  ["IOVA space", "widest span, highest end minus lowest start of what is mapped"],
+  ["fragmentation", "1 - largest hole / free space within the span, mean over samples"],
+  ["4K, 2M, ...", "leaves of that size, mean over all operations and peak"],
+  ["failed", "mappings for which there was no IOVA, or whose recorded range was taken"],
+])}`;
+}

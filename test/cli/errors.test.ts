@@ -1,0 +1,159 @@
+/** What every command says of input that it cannot use: one or two lines, status 2, nothing on stdout, no stack trace. */
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { gunzipSync, gzipSync } from "node:zlib";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { run } from "./run.js";
+
+const DUMP = "test/fixtures/dumps/vtd-scalable-dbg-vfio";
+const VECTORS = "test/fixtures/vectors/vtd.jsonl";
+const TRACE = "test/fixtures/traces/noirqinfo.trace.gz";
+
+/** Every command that reads a file, and the arguments before it. */
+const COMMANDS = {
+  compare: ["compare"],
+  conform: ["conform"],
+  explain: ["explain"],
+  "explain of a machine": ["explain", "--sid", "00:08.0", "--iova", "0x1000"],
+  "regress of a suite": ["regress"],
+  "regress against a baseline": ["regress", "iommu-lab.suite.json", "--baseline"],
+} as const;
+type CommandName = keyof typeof COMMANDS;
+
+let folder: string;
+const files: Record<string, () => Buffer | Promise<Buffer>> = {
+  "empty.json": () => Buffer.alloc(0),
+  "empty-gzip.json": () => gzipSync(""),
+  "binary.json": () => Buffer.from(Array.from({ length: 4000 }, (_, i) => (i * 197 + 13) % 256)),
+  "trace.dat.json": () => Buffer.from("\x17\x08\x44tracing6\0\0\0\x08", "latin1"),
+  "perf.data.json": () => Buffer.from("PERFILE2h\0\0\0", "latin1"),
+  "prose.json": () => Buffer.from("no trace, no JSON\n"),
+  "other-events.json": async () => {
+    const lines = gunzipSync(await readFile(TRACE))
+      .toString()
+      .split("\n");
+    return Buffer.from(lines.filter((line) => !/ (?:un)?map:/.test(line)).join("\n"));
+  },
+};
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), "iommu-lab-"));
+  for (const [name, content] of Object.entries(files)) await writeFile(join(folder, name), await content());
+});
+afterAll(() => rm(folder, { recursive: true }));
+
+async function refusal(args: readonly string[]): Promise<string> {
+  const { status, stdout, stderr } = await run(args);
+  expect([status, stdout]).toEqual([2, ""]);
+  expect(stderr).toMatch(/^iommu-lab: [^\n]+\n(?:[^\n]+\n)?$/);
+  expect(stderr).not.toMatch(/[^\P{Cc}\n]|\ufffd|^\s+at /mu);
+  return stderr;
+}
+
+const inEvery = (message: RegExp) => Object.keys(COMMANDS).map((name) => [name as CommandName, message] as const);
+const json = (message: RegExp) =>
+  inEvery(message).filter(([name]) => name !== "compare" && name !== "explain of a machine");
+
+const CASES: readonly (readonly [file: string, readonly (readonly [CommandName, RegExp])[]])[] = [
+  ["nowhere.json", inEvery(/nowhere\.json: cannot be read: ENOENT: no such file/)],
+  [
+    "empty.json",
+    [
+      ["compare", /empty\.json: an empty file$/],
+      ["conform", /empty\.json: there are no vectors$/],
+      ["explain", /empty\.json: there is no vector of vtd, smmuv3$/],
+      ["explain of a machine", /empty\.json: no table of this device and PASID; nothing is listed$/],
+      ["regress of a suite", /empty\.json: not JSON: Unexpected end of JSON input$/],
+      ["regress against a baseline", /empty\.json: not JSON: Unexpected end of JSON input$/],
+    ],
+  ],
+  ["empty-gzip.json", [["compare", /empty-gzip\.json: an empty file$/]]],
+  [
+    "binary.json",
+    [
+      ["compare", /a binary file: traces are text of tracefs, trace-cmd report or perf script, plain or gzip$/],
+      ["explain of a machine", /binary\.json: not text; an archive must be unpacked first$/],
+      ...json(/binary\.json: (?:line 1: )?not JSON: /),
+    ],
+  ],
+  ["trace.dat.json", [["compare", /a binary file of trace-cmd: give the text of `trace-cmd report`$/]]],
+  ["perf.data.json", [["compare", /a binary file of perf: give the text of `perf script`$/]]],
+  [
+    "prose.json",
+    [
+      ["compare", /no iommu:map events \(lines: 1, malformed: 1\)\nEnable iommu:map, iommu:unmap and dma:\*, as/],
+      ["explain of a machine", /prose\.json: line 1: neither "Device/],
+      ...json(/prose\.json: (?:line 1: )?not JSON: /),
+    ],
+  ],
+  [
+    "other-events.json",
+    [
+      [
+        "compare",
+        /no iommu:map events \(lines: 206, events: dma_map_phys, dma_unmap_phys\)\nEnable iommu:map, iommu:unmap and dma:\*, as `trace-cmd record -e iommu:map -e iommu:unmap -e dma` does$/,
+      ],
+      ...json(/other-events\.json: (?:line 1: )?not JSON: /),
+    ],
+  ],
+];
+
+describe.each(CASES)("%s", (file, commands) => {
+  it.each(commands)("%s refuses it", async (command, message) => {
+    const stderr = await refusal([...COMMANDS[command], join(folder, file)]);
+    expect(stderr.trimEnd()).toMatch(message);
+  });
+});
+
+describe("input of another kind", () => {
+  it.each([
+    ["compare", DUMP, /a directory, not a file$/],
+    ["compare", VECTORS, /no iommu:map events \(lines: 39, malformed: 39\)\n/],
+    ["conform", DUMP, /a directory, not a file$/],
+    ["conform", TRACE, /line 1: not JSON/],
+    ["explain", DUMP, /--sid and --iova are needed/],
+    ["explain", TRACE, /line 1: not JSON/],
+    ["explain of a machine", VECTORS, /line 1: neither "Device/],
+    ["explain of a machine", "src", /src: no domain_translation_struct in this directory$/],
+    ["regress of a suite", "package.json", /package\.json: cases: expected array, received undefined$/],
+    ["regress of a suite", TRACE, /not JSON/],
+    ["regress against a baseline", "iommu-lab.suite.json", /iommu-lab\.suite\.json: baseline: /],
+  ] as const)("%s of %s", async (command, file, message) => {
+    expect((await refusal([...COMMANDS[command], file])).trimEnd()).toMatch(message);
+  });
+});
+
+describe("a mistyped name suggests the nearest", () => {
+  it.each([
+    [["compar", TRACE], "compare"],
+    [["regres"], "regress"],
+    [["compare", TRACE, "--strateg", "linux"], "--strategy"],
+    [["compare", TRACE, "--strategy", "pa-congruant"], '"pa-congruent"'],
+    [["compare", TRACE, "--format", "vtds"], '"vtdss"'],
+    [["compare", TRACE, "--reclaim", "emty"], '"empty"'],
+    [["compare", "--workload", "rdma-rm"], '"rdma-mr"'],
+    [["compare", "--workload", "nvme", "--memory", "fragmentd"], '"fragmented"'],
+    [["conform", VECTORS, "--limits", "3"], "--limit"],
+    [["experiment", "congruense"], '"congruence"'],
+    [["explain", VECTORS, "--entri", "1"], "--entry"],
+    [["explain", DUMP, "--format", "x86-64"], '"x86_64"'],
+    [["regress", "--baselin", "main"], "--baseline"],
+  ])("%j", async (args, nearest) => {
+    expect((await refusal(args)).toLowerCase()).toContain(`(did you mean ${nearest}?)`);
+  });
+
+  it.each([
+    ["compare", TRACE, "--strategy", "q"],
+    ["compare", TRACE, "--format", "something-else"],
+  ])("but not one that has nothing in common: %s %s %s %s", async (...args) => {
+    expect(await refusal(args)).not.toMatch(/did you mean/i);
+  });
+});
+
+it("DEBUG shows where an error arose", async () => {
+  const { status, stderr } = await run(["compare", "nowhere"], undefined, { DEBUG: "1" });
+  expect(status).toBe(2);
+  expect(stderr).toMatch(/^iommu-lab: TraceError: nowhere: cannot be read/);
+  expect(stderr).toMatch(/^ {4}at /m);
+});

@@ -1,0 +1,138 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { parseAllow } from "../../src/regress/allow.js";
+import { compareRuns, holds } from "../../src/regress/compare.js";
+import { headline, regressionText } from "../../src/regress/text.js";
+import { baselineOf, caseRun } from "./support.js";
+
+const SUITE = "iommu-lab.suite.json";
+const wallToo = { wallFails: true };
+
+describe("a run against its own baseline", () => {
+  it("is the same in every figure", () => {
+    const runs = [caseRun("a", { "linux.failed": 0, "linux.tidiness": 0.1 }), caseRun("b", { "trace.maps": 3 })];
+    const regression = compareRuns(SUITE, baselineOf(runs), runs, []);
+    expect(regression).toMatchObject({ compared: 3, differing: 0 });
+    expect(regression.cases.map(({ state }) => state)).toEqual(["same", "same"]);
+    expect(holds(regression, wallToo)).toBe(true);
+    expect(headline(regression)).toBe("all 3 figures of 2 cases are the same");
+  });
+
+  it("names exactly the figures that were changed, whichever they are", () => {
+    const names = fc.uniqueArray(fc.stringMatching(/^[a-z]{1,6}\.[a-zA-Z]{1,6}$/), { minLength: 1, maxLength: 12 });
+    const figures = names.chain((keys) =>
+      fc.record({
+        before: fc.tuple(
+          ...keys.map((key) => fc.tuple(fc.constant(key), fc.double({ noNaN: true, noDefaultInfinity: true }))),
+        ),
+        edited: fc.subarray(keys),
+      }),
+    );
+    fc.assert(
+      fc.property(figures, ({ before, edited }) => {
+        const after = before.map(([key, value]): [string, number] => [
+          key,
+          edited.includes(key) ? value / 2 + 1 : value,
+        ]);
+        const expected = before.flatMap(([key, value], index) => (Object.is(value, after[index][1]) ? [] : [key]));
+        const old = baselineOf([caseRun("a", Object.fromEntries(before))]);
+        const regression = compareRuns(SUITE, old, [caseRun("a", Object.fromEntries(after))], []);
+        // -0 and 0 are the same figure.
+        const differing = expected.filter((key) => new Map(before).get(key) !== new Map(after).get(key));
+        expect(regression.cases[0].differences.map(({ counter }) => counter)).toEqual(differing);
+        expect(holds(regression, wallToo)).toBe(differing.length === 0);
+      }),
+    );
+  });
+});
+
+describe("differences", () => {
+  const before = baselineOf([caseRun("a", { "linux.spanPeak": 100, "linux.gone": 5, "linux.failed": 0 })]);
+  const after = [caseRun("a", { "linux.spanPeak": 103, "linux.failed": 2, "linux.new": 7 })];
+
+  it("have figures before and after and their relative change, also where there was none or is none", () => {
+    const { cases, compared, differing } = compareRuns(SUITE, before, after, []);
+    expect([compared, differing]).toEqual([2, 4]);
+    expect(cases[0].differences).toEqual([
+      { counter: "linux.spanPeak", before: 100, after: 103, change: 3, allowed: null },
+      { counter: "linux.failed", before: 0, after: 2, change: null, allowed: null },
+      { counter: "linux.new", before: null, after: 7, change: null, allowed: null },
+      { counter: "linux.gone", before: 5, after: null, change: null, allowed: null },
+    ]);
+  });
+
+  it("that a rule allows are listed and do not count", () => {
+    const rules = [parseAllow("a/linux.spanPeak<=3%"), parseAllow("*/*.failed<=1")];
+    const { cases, differing } = compareRuns(SUITE, before, after, rules);
+    expect(differing).toBe(3);
+    expect(cases[0].differences.map(({ allowed }) => allowed)).toEqual(["a/linux.spanPeak<=3%", null, null, null]);
+    const only = [caseRun("a", { "linux.spanPeak": 103, "linux.gone": 5, "linux.failed": 0 })];
+    const regression = compareRuns(SUITE, before, only, rules);
+    expect(regression.cases[0].state).toBe("same");
+    expect(holds(regression, wallToo)).toBe(true);
+    expect(headline(regression)).toBe("all 3 figures of 1 case are the same or within what is allowed (1)");
+  });
+
+  it("are also what the suite asks", () => {
+    const [run] = after;
+    const old = baselineOf([{ ...run, inputs: { ...run.inputs, levels: 5, strategies: ["linux", "identity"] } }]);
+    const { cases } = compareRuns(SUITE, old, after, []);
+    expect(cases[0].differences.map(({ counter, before, after }) => [counter, before, after])).toEqual([
+      ["inputs.strategies", "linux,identity", "linux"],
+      ["inputs.levels", "5", "4"],
+    ]);
+  });
+
+  it("are new cases and cases that are gone, in the suite's order", () => {
+    const old = baselineOf([caseRun("z", {}), caseRun("a", {})]);
+    const regression = compareRuns(SUITE, old, [caseRun("b", {}), caseRun("a", {})], []);
+    expect(regression.cases.map(({ name, state }) => [name, state])).toEqual([
+      ["b", "new"],
+      ["a", "same"],
+      ["z", "gone"],
+    ]);
+    expect(holds(regression, wallToo)).toBe(false);
+    expect(regressionText(regression)).toMatch(/^b: not in the baseline\n\nz: not in the suite$/m);
+  });
+
+  it("a rule about no figure is an error that suggests the nearest", () => {
+    expect(() => compareRuns(SUITE, before, after, [parseAllow("a/linux.spanPaek<=1%")])).toThrow(
+      '--allow "a/linux.spanPaek<=1%": no figure has this name (did you mean "a/linux.spanPeak"?)',
+    );
+  });
+});
+
+describe("wall-clock figures", () => {
+  const figures = (runs: readonly number[]) => ({
+    milliseconds: runs.reduce((sum, run) => sum + run, 0) / runs.length,
+    noise: 1,
+    runs,
+  });
+  const quick = figures([10, 10.1, 10.2, 10.3, 10.1, 10, 10.2, 10.4]);
+  const slow = figures([20, 20.1, 20.2, 20.3, 20.1, 20, 20.2, 20.4]);
+  const regress = (before: typeof quick, after: typeof quick) =>
+    compareRuns(SUITE, baselineOf([caseRun("a", {}, before)]), [caseRun("a", {}, after)], []);
+
+  it.each([
+    ["the same", quick, quick, "same"],
+    ["twice the time", quick, slow, "slower"],
+    ["half the time", slow, quick, "faster"],
+    ["a change within the noise", quick, figures(quick.runs.map((run) => run * 1.015)), "same"],
+    ["a mean that one run moved", quick, figures([...quick.runs.slice(1), 90]), "same"],
+  ] as const)("%s", (_, before, after, verdict) => {
+    expect(regress(before, after).cases[0].wall?.verdict).toBe(verdict);
+  });
+
+  it("fail a run only when asked", () => {
+    const regression = regress(quick, slow);
+    expect(holds(regression, { wallFails: false })).toBe(true);
+    expect(holds(regression, wallToo)).toBe(false);
+    expect(holds(regress(slow, quick), wallToo)).toBe(true);
+  });
+
+  it("that the baseline lacks are an error", () => {
+    expect(() => compareRuns(SUITE, baselineOf([caseRun("a", {})]), [caseRun("a", {}, quick)], [])).toThrow(
+      'iommu-lab.main.baseline.json: no wall-clock figures of case "a"; save it with --wall',
+    );
+  });
+});

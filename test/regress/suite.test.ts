@@ -1,0 +1,156 @@
+import { readFileSync } from "node:fs";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { baselineFile, baselineText, readBaseline } from "../../src/regress/baseline.js";
+import { packagedSuite, readSuite, suiteSchemaJson } from "../../src/regress/suite.js";
+import { strategies } from "../../src/strategies/strategies.js";
+import { findWorkload } from "../../src/workloads/workloads.js";
+import { newEngine } from "../support/engine.js";
+import { caseRun } from "./support.js";
+
+let folder: string;
+let file: string;
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), "iommu-lab-"));
+  file = join(folder, "suite.json");
+});
+afterAll(() => rm(folder, { recursive: true }));
+
+async function read(document: unknown) {
+  await writeFile(file, typeof document === "string" ? document : JSON.stringify(document));
+  return readSuite(file, (await newEngine()).formats);
+}
+
+const trace = { name: "a", trace: "a.gz" };
+const workload = { name: "a", workload: "nvme" };
+
+describe("a suite", () => {
+  it("gets every default that its cases leave out", async () => {
+    const { cases } = await read({ cases: [trace, { ...workload, name: "b", levels: 5, strategies: ["linux"] }] });
+    expect(cases).toEqual([
+      {
+        name: "a",
+        inputs: {
+          ...{ trace: "a.gz", strategies: strategies.map(({ name }) => name), format: "vtdss", levels: 4 },
+          ...{ reclaim: "covered", device: null, from: null, to: null },
+        },
+      },
+      {
+        name: "b",
+        inputs: {
+          ...{ workload: "nvme", seed: 1, memory: "aged", operations: findWorkload("nvme").operations },
+          ...{ strategies: ["linux"], format: "vtdss", levels: 5, reclaim: "covered" },
+        },
+      },
+    ]);
+  });
+
+  it.each([
+    ["no JSON", "{", /suite\.json: not JSON: /],
+    ["no object", [], /suite\.json: expected object, received array/],
+    ["no cases", {}, /suite\.json: cases: expected array, received undefined/],
+    ["an empty list", { cases: [] }, /suite\.json: cases: Too small/],
+    ["a mistyped field", { casse: [], cases: [trace] }, /unknown field "casse" \(did you mean "cases"\?\)/],
+    [
+      "a mistyped field of a case",
+      { cases: [trace, { ...workload, name: "b", formt: "vtdss" }] },
+      /suite\.json: cases\[1\]: unknown field "formt" \(did you mean "format"\?\)/,
+    ],
+    ["a case without a name", { cases: [{ trace: "a" }] }, /cases\[0\]\.name: expected string, received undefined/],
+    ["a name with a slash", { cases: [{ ...trace, name: "a/b" }] }, /cases\[0\]\.name: a case's name has letters/],
+    ["a name twice", { cases: [trace, workload] }, /cases\[1\]\.name: there is another case "a"/],
+    ["a trace and a workload", { cases: [{ ...trace, workload: "nvme" }] }, /cases\[0\]: a case has a trace or a/],
+    ["neither", { cases: [{ name: "a" }] }, /cases\[0\]: a case has a trace or a workload/],
+    ["a seed of a trace", { cases: [{ ...trace, seed: 1 }] }, /cases\[0\]\.seed: only a workload has this/],
+    ["a window of a workload", { cases: [{ ...workload, to: 1 }] }, /cases\[0\]\.to: only a trace has this/],
+    ["a negative seed", { cases: [{ ...workload, seed: -1 }] }, /cases\[0\]\.seed: Too small/],
+    ["a seed too large", { cases: [{ ...workload, seed: 2 ** 32 }] }, /cases\[0\]: .*seeds are whole numbers below/],
+    ["no operations", { cases: [{ ...workload, operations: 0 }] }, /cases\[0\]: .*0 operations/],
+    ["a device that is none", { cases: [{ ...trace, device: "nvme0" }] }, /cases\[0\]\.device: not a PCI device/],
+    ["an unknown policy", { cases: [{ ...trace, reclaim: "all" }] }, /cases\[0\]\.reclaim: Invalid option/],
+    ["levels that are none", { cases: [{ ...trace, levels: 9 }] }, /cases\[0\]\.levels: vtdss has 3 to 5 levels/],
+    [
+      "an unknown format",
+      { cases: [{ ...trace, format: "vtds" }] },
+      /cases\[0\]\.format: .*\(did you mean "vtdss"\?\)/,
+    ],
+    ["an unknown workload", { cases: [{ ...workload, workload: "nvm" }] }, /\.workload: .*\(did you mean "nvme"\?\)/],
+    ["an unknown memory", { cases: [{ ...workload, memory: "agd" }] }, /cases\[0\]: .*\(did you mean "aged"\?\)/],
+    [
+      "an unknown strategy",
+      { cases: [{ ...trace, strategies: ["linux", "identiti"] }] },
+      /cases\[0\]\.strategies\[1\]: .*\(did you mean "identity"\?\)/,
+    ],
+    [
+      "recorded addresses of a workload",
+      { cases: [{ ...workload, strategies: ["as-recorded"] }] },
+      /cases\[0\]\.strategies\[0\]: a workload has no recorded IOVAs/,
+    ],
+    ["no strategies", { cases: [{ ...trace, strategies: [] }] }, /cases\[0\]\.strategies: Too small/],
+  ])("with %s is refused, naming the place", async (_, document, message) => {
+    await expect(read(document)).rejects.toThrow(message);
+    await expect(read(document)).rejects.toMatchObject({ name: "RegressError", code: "suite" });
+  });
+
+  it("that is not there is an error of the file", async () => {
+    await expect(readSuite(join(folder, "nowhere"), [])).rejects.toMatchObject({ code: "file" });
+  });
+
+  it("comes with the package, with its schema as the code has it", async () => {
+    const { cases } = await readSuite(packagedSuite(), (await newEngine()).formats);
+    expect(cases.length).toBeGreaterThan(5);
+    const schema = new URL("../../iommu-lab.suite.schema.json", import.meta.url);
+    expect(readFileSync(schema, "utf8")).toBe(suiteSchemaJson());
+  });
+});
+
+describe("a baseline", () => {
+  const write = async (text: string) => {
+    const path = join(folder, "x.json");
+    await writeFile(path, text);
+    return path;
+  };
+
+  it("has a file by its name, or by its path", () => {
+    expect(baselineFile("main")).toBe("iommu-lab.main.baseline.json");
+    expect(baselineFile("ci/x.json")).toBe("ci/x.json");
+  });
+
+  it("is read as it was written, one figure a line, in the order of the run", async () => {
+    const wall = { milliseconds: 2, noise: 1, runs: [2, 2] };
+    const runs = [caseRun("b", { "linux.z": 0.1, "linux.a": 2 ** 53 }), caseRun("a", {}, wall)];
+    const text = baselineText(runs);
+    expect(text).toContain('        "linux.z": 0.1,\n        "linux.a": 9007199254740992\n');
+    const { cases } = await readBaseline(await write(text));
+    expect(cases.map(({ name, counters }) => [name, Object.entries(counters)])).toEqual([
+      [
+        "b",
+        [
+          ["linux.z", 0.1],
+          ["linux.a", 2 ** 53],
+        ],
+      ],
+      ["a", []],
+    ]);
+    expect(cases[1].wall).toEqual(wall);
+    expect("wall" in cases[0]).toBe(false);
+  });
+
+  it.each([
+    ["", /not JSON/],
+    ["{}", /x\.json: baseline: expected 1/],
+    ['{"baseline": 2, "cases": []}', /x\.json: baseline: expected 1/],
+    [
+      '{"baseline": 1, "cases": [{"name": "a", "inputs": {}, "counters": {"b": "3"}}]}',
+      /cases\[0\]\.counters\.b: expected number/,
+    ],
+    ['{"baseline": 1, "cases": [], "case": 1}', /unknown field "case" \(did you mean "cases"\?\)/],
+    ['{"baseline": 1, "cases": [{"name": "a", "input": {}}]}', /cases\[0\]\.inputs: /],
+  ])("%j is refused, naming the place", async (text, message) => {
+    const path = await write(text);
+    await expect(readBaseline(path)).rejects.toThrow(message);
+    await expect(readBaseline(path)).rejects.toMatchObject({ code: "baseline" });
+  });
+});

@@ -1,0 +1,205 @@
+import fc from "fast-check";
+import { beforeAll, describe, expect, it } from "vitest";
+import type { LeafRange, LeafRanges } from "../../src/engine/leaf-ranges.js";
+import type { Comparison } from "../../src/replay/compare.js";
+import { comparisonHtml } from "../../src/report/html/comparison.js";
+import { dataUrl } from "../../src/report/html/data.js";
+import { Html, html } from "../../src/report/html/html.js";
+import { MAP_COLUMNS, type MapLine, spaceMap } from "../../src/report/html/space-map.js";
+import { joinAlike } from "../../src/report/html/strategies.js";
+import { bytes, grouped } from "../../src/report/units.js";
+import { PROVENANCE, recordedComparison, reported } from "./support.js";
+
+describe("html", () => {
+  it.each([
+    ["text", html`<b>${"<script>&\"'"}</b>`, "<b>&lt;script&gt;&amp;&quot;&#39;</b>"],
+    ["a number", html`${1.5}`, "1.5"],
+    ["Html as it is", html`<p>${new Html("<br>")}</p>`, "<p><br></p>"],
+    ["several of them", html`${[html`<i>${"<"}</i>`, html`<i>b</i>`]}`, "<i>&lt;</i>\n<i>b</i>"],
+  ])("takes %s", (_, { text }, expected) => {
+    expect(text).toBe(expected);
+  });
+});
+
+it("a data URL holds any text, without what would end an attribute or a URL", async () => {
+  await fc.assert(
+    fc.asyncProperty(fc.string({ unit: "grapheme" }), async (text) => {
+      const url = dataUrl("text/csv", text);
+      expect(url).not.toMatch(/[\s"<>#\\]/);
+      expect(await (await fetch(url)).text()).toBe(text.replace(/^\ufeff/, ""));
+    }),
+  );
+});
+
+describe("the map of an IOVA space", () => {
+  const PAGE = 4096;
+  const MIB = 512;
+
+  /** Ranges of leaves one behind the other, in pages. */
+  const spaces = fc
+    .array(
+      fc.record({
+        hole: fc.oneof(fc.constant(0), fc.nat(600), fc.nat(100_000), fc.nat(2 ** 34)),
+        size: fc.constantFrom(1, MIB),
+        count: fc.integer({ min: 1, max: 700 }),
+      }),
+      { minLength: 1, maxLength: 40 },
+    )
+    .map((parts) => {
+      let at = 0;
+      return parts.map(({ hole, size, count }) => {
+        const first = Math.ceil((at + hole) / size) * size;
+        at = first + size * count;
+        return { first, end: at, size };
+      });
+    });
+
+  const ranges = (space: readonly { first: number; end: number; size: number }[]): LeafRanges => {
+    const all: LeafRange[] = space.map(({ first, end, size }) => ({
+      iova: BigInt(first) * BigInt(PAGE),
+      length: BigInt(end - first) * BigInt(PAGE),
+      size: BigInt(size * PAGE),
+    }));
+    return { count: all.length, [Symbol.iterator]: () => all[Symbol.iterator]() } as LeafRanges;
+  };
+
+  it("shows every page where it is, by size, and the length of every hole that it folds", () => {
+    fc.assert(
+      fc.property(spaces, (space) => {
+        const { cellPages, lines } = spaceMap(ranges(space));
+        expect(lines.length).toBeLessThanOrEqual(18);
+        const rows = lines.filter((line): line is MapLine & { kind: "row" } => line.kind === "row");
+        // Cell by cell, counted the slow way.
+        for (const { page, fields } of rows) {
+          for (let column = 0; column < MAP_COLUMNS; column++) {
+            const [from, to] = [page + column * cellPages, page + (column + 1) * cellPages];
+            let filled = 0;
+            for (const size of [MIB, 1]) {
+              const pages = space
+                .filter((range) => range.size === size)
+                .reduce((sum, { first, end }) => sum + Math.max(0, Math.min(end, to) - Math.max(first, from)), 0);
+              const field = fields.find(
+                (each) => each.size === size * PAGE && each.column <= column && column < each.column + each.columns,
+              );
+              expect(field ? [field.from, field.to] : [0, 0]).toEqual(
+                pages > 0 ? [filled, filled + pages / cellPages] : [0, 0],
+              );
+              filled += pages / cellPages;
+            }
+          }
+        }
+        const shown = rows
+          .flatMap(({ fields }) => fields)
+          .reduce((sum, { columns, from, to }) => sum + columns * (to - from), 0);
+        const mapped = space.reduce((sum, { first, end }) => sum + end - first, 0);
+        expect(shown * cellPages).toBeCloseTo(mapped, 3);
+        lines.forEach((line, index) => {
+          if (line.kind === "row") return;
+          const next = lines[index + 1];
+          if (next?.kind !== "row") throw new Error("a row follows a hole");
+          const after = space.find(({ end }) => end > next.page);
+          const before = space.findLast(({ first }) => first < (after?.first ?? 0));
+          expect(line.pages).toBe((after?.first ?? 0) - (before?.end ?? 0));
+        });
+      }),
+      { numRuns: 40 },
+    );
+  });
+
+  it.each([
+    ["a page at the top of 57 bits", [{ first: 2 ** 45 - 1, end: 2 ** 45, size: 1 }], 1, 1],
+    [
+      "two pages with all of 48 bits between",
+      [
+        { first: 0, end: 1, size: 1 },
+        { first: 2 ** 36 - 1, end: 2 ** 36, size: 1 },
+      ],
+      1,
+      3,
+    ],
+    ["64 pages", [{ first: 0, end: 64, size: 1 }], 1, 1],
+    ["eighteen rows of pages", [{ first: 0, end: 18 * 64, size: 1 }], 1, 18],
+    ["a page more", [{ first: 0, end: 18 * 64 + 1, size: 1 }], 2, 10],
+  ])("%s", (_, space, cellPages, lines) => {
+    const map = spaceMap(ranges(space));
+    expect([map.cellPages, map.lines.length]).toEqual([cellPages, lines]);
+  });
+});
+
+describe("a report", () => {
+  let comparison: Comparison;
+  beforeAll(async () => {
+    comparison = await recordedComparison();
+  });
+
+  it("begins with the answer, and has every strategy's figures as they were counted", () => {
+    const text = comparisonHtml(reported(comparison), PROVENANCE);
+    expect(/<h1>(.*?)<\/h1>/.exec(text)?.[1]).toMatch(/^pa-congruent is best: 19,687 entries/);
+    for (const { strategy, figures } of comparison.results) {
+      const row = new RegExp(`<th scope="row">${strategy.name}</th>(.*?)</tr>`, "s").exec(text)?.[1] ?? "";
+      const cells = [...row.matchAll(/<td>(.*?)<\/td>/g)].map(([, cell]) => cell);
+      expect(cells.slice(0, 3)).toEqual([
+        grouped(figures.leavesUsed),
+        figures.tidiness.toFixed(3),
+        bytes(figures.tableBytesPeak),
+      ]);
+      expect(cells).toContain(bytes(figures.spanPeak));
+    }
+  });
+
+  it("is the same byte for byte, and less than 2 MB", () => {
+    const [first, second] = [1, 2].map(() => comparisonHtml(reported(comparison, ["mlx5"]), PROVENANCE));
+    expect(second === first).toBe(true);
+    expect(first.length).toBeLessThan(2e6);
+    expect(first.match(/ id="|url\(/)).toBeNull();
+  });
+
+  it("has an importer's entries and tidiness beside the IOMMU's, and a chart of both", () => {
+    const text = comparisonHtml(reported(comparison, ["mlx5", "xe"]), PROVENANCE);
+    for (const heading of ["mlx5 entries", "mlx5 tidiness", "xe entries", "xe tidiness"]) {
+      expect(text).toContain(`<th scope="col">${heading}</th>`);
+    }
+    expect(text).toMatch(/<th scope="row">as-recorded<\/th><td>39,616<\/td>\s*<td>0.484<\/td>\s*<td>1,000<\/td>/);
+    expect(text.match(/<h3>Tidiness.*?<\/h3>/g)).toEqual([
+      "<h3>Tidiness of the IOMMU and of mlx5</h3>",
+      "<h3>Tidiness of the IOMMU and of xe</h3>",
+    ]);
+  });
+
+  it("escapes whatever names there are", () => {
+    const evil = "<script>alert(1)</script>\"'&";
+    const { results, ...rest } = reported(comparison, [evil]);
+    const text = comparisonHtml(
+      {
+        ...rest,
+        subject: evil,
+        answer: evil,
+        remarks: [evil],
+        warnings: [evil],
+        domains: comparison.domains.map(() => ({ name: evil })),
+        results: results.map((result) => ({ ...result, strategy: { ...result.strategy, name: evil } })),
+      },
+      { version: evil, command: evil, inputs: { trace: evil }, document: evil },
+    );
+    expect(text).not.toContain("<script");
+    expect(text).not.toMatch(/(?:href|download|class|title)="[^"]*[<>]/);
+  });
+
+  it("leaves out what needs a recording when there is none", async () => {
+    const text = comparisonHtml(reported(await recordedComparison(undefined, false)), PROVENANCE);
+    expect([...text.matchAll(/<h[23]>(.*?)<\/h[23]>/g)].map(([, title]) => title)).toEqual([
+      ...["Strategies", "Charts", "Leaves by size", "Tidiness of the IOMMU", "Table memory", "How this was made"],
+    ]);
+  });
+});
+
+it("strategies with the same values are drawn once, under all their names", async () => {
+  const { results } = await recordedComparison(undefined, false);
+  const alike = joinAlike(results, ({ strategy }) => [strategy.name.startsWith("linux") ? 1 : strategy.name.length]);
+  expect(alike.find(({ values }) => values[0] === 1)?.name).toBe(
+    "linux, linux-lazy, linux-noalign, linux-pmd, linux-pud",
+  );
+  expect(alike.flatMap(({ name }) => name.split(", ")).sort()).toEqual(
+    results.map(({ strategy }) => strategy.name).sort(),
+  );
+});
