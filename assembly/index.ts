@@ -28,6 +28,7 @@ export {
   unitCreate,
   unitInvalidate,
   unitLastGrants,
+  unitRehearse,
   unitRelease,
   unitSetRegime,
   unitTranslate,

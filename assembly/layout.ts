@@ -163,7 +163,7 @@ export const WALK_BATCH_ACCESSES = 20;
 
 // ---- A remapping unit's translation (assembly/unit/), offsets in bytes. ----
 /** What the requests of one source go through, resolved from its configuration entries. */
-export const REGIME_BYTES = 320;
+export const REGIME_BYTES = 376;
 /** u32: the table that the input address goes through first, or 0: it passes untranslated; its format. */
 export const REGIME_TABLE = 0;
 export const REGIME_FORMAT = 4;
@@ -185,9 +185,17 @@ export const REGIME_REFUSED_SPAN = 40;
 export const REGIME_LAST = 48;
 /** u32: the table of the upper half of the input addresses, with REGIME_TWO_HALVES. */
 export const REGIME_UPPER_TABLE = 56;
+/** u32: the regime that memory describes by now, which is this one unless its entries have changed; 0: none. */
+export const REGIME_NOW = 60;
 /** What an ordinary walk's entries look like, by ACCESS_READ, ACCESS_WRITE and ACCESS_PRIVILEGED of the request. */
 export const REGIME_PATTERNS = 64;
 export const PATTERN_COUNT = 8;
+/** u64 pairs: tag and owner of paging-structure entries of the first and the second stage, and of nested translations. */
+export const REGIME_WALK_TAGS = 320;
+export const WALK_TAG_FIRST = 0;
+export const WALK_TAG_SECOND = 16;
+export const WALK_TAG_NESTED = 32;
+export const WALK_TAGS_BYTES = 48;
 export const PATTERN_BYTES = 32;
 /** u64: mask and expected value of an entry that points to a table. */
 export const PATTERN_TABLE_MASK = 0;
@@ -247,6 +255,8 @@ export const UNIT_INTERCEPT_LAST = 48;
 export const UNIT_OTHERS = 56;
 /** The IOTLB (assembly/cache/iotlb.ts). */
 export const UNIT_IOTLB = 72;
+/** u32: caches that take its place (SIMULATOR_*: set-associative IOTLBs, paging-structure caches), or 0. */
+export const UNIT_CACHES = 88;
 
 // ---- A batch of requests to a unit, offsets of its header in bytes; every field a u32. One array element a request. ----
 export const UNIT_BATCH_COUNT = 0;
@@ -268,6 +278,8 @@ export const UNIT_BATCH_PASIDS = 28;
 export const UNIT_BATCH_NEXT = 32;
 export const UNIT_BATCH_FAULT_COUNT = 36;
 export const UNIT_BATCH_FAULTS = 40;
+/** Where stale accesses are noted (SANITIZER_*), or 0: nobody looks for them. */
+export const UNIT_BATCH_SANITIZER = 44;
 export const NO_PASID = 0xffffffff;
 
 /** Why `unitTranslate` returned. */
@@ -276,6 +288,34 @@ export const UNIT_DONE = 0;
 export const UNIT_MISSING = 1;
 /** Request UNIT_BATCH_NEXT has an intercepted address. */
 export const UNIT_INTERCEPTED = 2;
+
+// ---- A ring of stale accesses (assembly/unit/sanitizer.ts), offsets in bytes; every field a u32. ----
+export const SANITIZER_BYTES = 16;
+/** Linear address of the records, and how many there is room for: the oldest are overwritten. */
+export const SANITIZER_RECORDS = 0;
+export const SANITIZER_CAPACITY = 4;
+/** How many were written so far. */
+export const SANITIZER_WRITTEN = 8;
+/** Number of software's last operation, which records bear. */
+export const SANITIZER_OPERATION = 12;
+
+/** One access that reached what it would not reach by the tables as they are in memory. */
+export const STALE_BYTES = 64;
+/** u64: its address; where it led; where memory says it leads, or all ones; whose entry translated it, as invalidations see it. */
+export const STALE_IOVA = 0;
+export const STALE_PHYSICAL = 8;
+export const STALE_NOW = 16;
+export const STALE_OWNER = 24;
+/** u32: source, PASID (NO_PASID: none) and kind of access; SANITIZER_OPERATION; STALE_FROM_*. */
+export const STALE_SOURCE = 32;
+export const STALE_PASID = 36;
+export const STALE_ACCESS = 40;
+export const STALE_OPERATION = 44;
+export const STALE_FROM = 48;
+/** What the translation came from: a walk of the tables, an IOTLB entry, a walk that began in a cache. */
+export const STALE_FROM_WALK = 0;
+export const STALE_FROM_IOTLB = 1;
+export const STALE_FROM_STRUCTURES = 2;
 
 // ---- An IOTLB (assembly/cache/iotlb.ts), offsets in bytes. ----
 export const IOTLB_BYTES = 16;
@@ -540,6 +580,8 @@ export const TABLE_RUNS = 296;
 /** Flags of every format, in TABLE_FLAGS above the format's own: hardware sets accessed flags, and dirty flags. */
 export const TABLE_UPDATES_ACCESSED = 1 << 28;
 export const TABLE_UPDATES_DIRTY = 1 << 29;
+/** What it caches of its upper levels is the second stage's. */
+export const TABLE_IS_SECOND_STAGE = 1 << 24;
 /** An update that is needed is a fault instead: the walk is not snooped. */
 export const TABLE_UPDATES_REFUSED = 1 << 30;
 /** A right that the path so far denies outranks a reserved bit and a table that cannot be read (VT-d second stage). */

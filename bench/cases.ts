@@ -6,6 +6,7 @@ import { iovaBigInt, iovaLinux, iovaNumber, iovaWasm } from "./contenders/iova.j
 import { type TraceInput, traceInput, traceRead, traceReplay, traceSplit } from "./contenders/trace.js";
 import { translateAsWalks, translateWasm } from "./contenders/translate.js";
 import { walkBigInt, walkWasm, walkWords } from "./contenders/walk.js";
+import type { VtdUnitOptions } from "../src/vtd/unit.js";
 import type { BenchCase, Rival } from "./harness.js";
 import type { CachedInput, ChangeInput, IovaInput, TranslateInput, WalkInput } from "./inputs.js";
 
@@ -13,6 +14,14 @@ const C = "C";
 const C_IN_STEP = "C, 4 in step";
 const BIGINT = "JS BigInt";
 const TYPED = "JS typed arrays";
+/** A unit's caches of the size that every translation of `sanitized-caches` finds room in. */
+const STRUCTURE = { sets: 1, ways: 64, replacement: "lru" } as const;
+const CACHES: VtdUnitOptions = {
+  caches: {
+    iotlb: [{ sets: 256, ways: 8, replacement: "lru" }],
+    secondStage: { 2: STRUCTURE, 3: STRUCTURE, 4: STRUCTURE },
+  },
+};
 /** How many times as fast as plain JavaScript with BigInt every case with a target must be. */
 const BIGINT_TARGET = 5;
 /** Plain JavaScript is slow and its ratio far from any limit: it need not run in every round. */
@@ -85,6 +94,23 @@ function translateCase(engine: () => Promise<Engine>, name: string, input: Trans
     sameResults: true,
     subject: async () => translateWasm(await engine(), input),
     rivals: [{ label: "walks of one table", target: 0.6, make: async () => translateAsWalks(await engine(), input) }],
+  };
+}
+
+/** The same requests with and without the sanitizer: it may cost 30 %. */
+function sanitizedCase(
+  engine: () => Promise<Engine>,
+  name: string,
+  what: string,
+  input: TranslateInput,
+  options: VtdUnitOptions,
+): BenchCase {
+  return {
+    name,
+    title: `translate with the DMA sanitizer, ${input.devices} mixed devices of ${input.pages} pages each, ${what}`,
+    sameResults: true,
+    subject: async () => translateWasm(await engine(), input, { ...options, sanitizer: {} }),
+    rivals: [{ label: "without it", target: 1 / 1.3, make: async () => translateWasm(await engine(), input, options) }],
   };
 }
 
@@ -204,6 +230,9 @@ export function benchCases(module: WebAssembly.Module): BenchCase[] {
     translateCase(engine, "translate-64m", { ...mixed, pages: 256, seed: 8 }),
     translateCase(engine, "translate-256m", { ...mixed, pages: 1024, seed: 9 }),
     translateCase(engine, "translate-4g", { ...mixed, pages: 1 << 14, seed: 10 }),
+    sanitizedCase(engine, "sanitized-64m", "hardly a hit", { ...mixed, pages: 256, seed: 8 }, {}),
+    sanitizedCase(engine, "sanitized-hits", "hits", { ...mixed, pages: 16, seed: 8 }, { iotlbEntries: 1 << 14 }),
+    sanitizedCase(engine, "sanitized-caches", "set-associative", { ...mixed, pages: 16, seed: 8 }, CACHES),
     cachedCase(engine, "cached-hits", "128 KiB", { ...cached, ...associative, pages: 32, seed: 11 }),
     cachedCase(engine, "cached-1m", "random over 1 MiB", { ...cached, ...associative, pages: 256, seed: 12 }),
     cachedCase(engine, "cached-64m", "random over 64 MiB", { ...cached, ...associative, pages: 1 << 14, seed: 13 }),

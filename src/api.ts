@@ -35,6 +35,7 @@ export { type Capabilities, type CapabilityOptions, makeCapabilities } from "./v
 export type { InterruptMessage } from "./vtd/event.js";
 export type { FaultRecord, PendingFault } from "./vtd/faults.js";
 export * from "./vtd/unit.js";
+export * from "./sanitizer/index.js";
 export type { SmmuCompletion } from "./smmuv3/ats.js";
 export type { PageRequest } from "./smmuv3/page-request-queue.js";
 export { RAZ_WI, type SmmuFault, type SmmuTranslation, STALLED, UNRECORDED } from "./smmuv3/outcome.js";

@@ -8,11 +8,11 @@ import {
   cacheEntry,
   cacheFill,
   cacheFind,
-  cacheFindAnySize,
   cacheFindHeld,
   cacheShift,
   cacheTouch,
 } from "../cache/set-associative";
+import { foundIndex, keptShift, splitFind, splitKeeper } from "../cache/split";
 import {
   ACCESS_BATCH_COUNT,
   ACCESS_BATCH_IOVA,
@@ -27,7 +27,6 @@ import {
   CACHED_BYTES,
   CACHED_OWNER,
   CACHE_FINGERPRINTS,
-  CACHE_HOLDS,
   CACHE_ORDER,
   CACHE_ORDER_STRIDE,
   CACHE_REPLACEMENT,
@@ -56,7 +55,6 @@ import {
   SIMULATOR_DEVICE_COUNT,
   SIMULATOR_FAULTS,
   SIMULATOR_IOTLBS,
-  SIMULATOR_IOTLB_COUNT,
   SIMULATOR_IOTLB_HITS,
   SIMULATOR_IOTLB_LOOKUPS,
   SIMULATOR_PASID,
@@ -123,26 +121,6 @@ function configureSlowly(simulator: usize, device: usize, again: bool): void {
   );
 }
 
-/** log2 of the size as which the last IOTLB of `keeperOf` keeps a leaf. */
-let keptShift: u32 = 0;
-
-/** The IOTLB that takes the largest size which is not larger than a leaf of this one; its handle, or 0. */
-function keeperOf(simulator: usize, shift: u32): usize {
-  let best: usize = 0;
-  keptShift = 0;
-  for (let i: usize = 0; i < <usize>SIMULATOR_IOTLB_COUNT; i++) {
-    const iotlb = <usize>load<u32>(simulator + (i << 2), SIMULATOR_IOTLBS);
-    if (!iotlb) break;
-    const sizes = load<u64>(iotlb, CACHE_HOLDS) & (((<u64>2) << <u64>shift) - 1);
-    if (!sizes) continue;
-    const largest = <u32>(63 - clz(sizes));
-    if (largest <= keptShift) continue;
-    keptShift = largest;
-    best = iotlb;
-  }
-  return best;
-}
-
 /**
  * Walks for an access that no IOTLB entry allows, and keeps what it finds. `denied`: there may be an entry that allows less
  * than the table does now, whose place it takes. Returns the status word.
@@ -154,7 +132,7 @@ function missSlowly(simulator: usize, device: usize, iova: u64, access: u32, den
     count(simulator, SIMULATOR_FAULTS, 1);
     return status;
   }
-  const iotlb = keeperOf(simulator, sizeShift(status));
+  const iotlb = splitKeeper(simulator + SIMULATOR_IOTLBS, sizeShift(status));
   if (iotlb) {
     const tag = load<u64>(device, DEVICE_IOTLB);
     const known = denied ? cacheFind(iotlb, iova, keptShift, tag) : -1;
@@ -168,17 +146,12 @@ const NOT_FOUND: u32 = WALK_OUTCOME_MASK;
 
 /** Looks up every IOTLB for every size of page; returns the status word of a hit, or NOT_FOUND. */
 function lookUpSlowly(simulator: usize, iova: u64, tag: u64, access: u32): u32 {
-  for (let k: usize = 0; k < <usize>SIMULATOR_IOTLB_COUNT; k++) {
-    const iotlb = <usize>load<u32>(simulator + (k << 2), SIMULATOR_IOTLBS);
-    if (!iotlb) break;
-    const index = cacheFindAnySize(iotlb, iova, tag);
-    if (index < 0) continue;
-    const shift = cacheShift(iotlb, index);
-    if (!recall(iotlb, index, shift, iova, access)) break;
-    cacheTouch(iotlb, index);
-    return statusWord(WALK_OK, 0, 0, shift);
-  }
-  return NOT_FOUND;
+  const iotlb = splitFind(simulator + SIMULATOR_IOTLBS, iova, tag);
+  if (!iotlb) return NOT_FOUND;
+  const shift = cacheShift(iotlb, foundIndex);
+  if (!recall(iotlb, foundIndex, shift, iova, access)) return NOT_FOUND;
+  cacheTouch(iotlb, foundIndex);
+  return statusWord(WALK_OK, 0, 0, shift);
 }
 
 /** Runs a batch of accesses. Refuses it, unchanged, when it names a device that there is not (STATUS_INVALID). */

@@ -113,12 +113,42 @@ export function iotlbNoteSize(iotlb: usize, shift: u32): void {
   store<u64>(iotlb, load<u64>(iotlb, IOTLB_SIZES) | ((<u64>1) << <u64>shift), IOTLB_SIZES);
 }
 
+/** What a value says of an address in its page. */
+// @ts-ignore: decorator
+@inline
+export function valuePhysical(value: u64, shift: u32, iova: u64): u64 {
+  return (value & ~IN_PAGE) | (iova & ((<u64>1 << <u64>shift) - 1));
+}
+
+// @ts-ignore: decorator
+@inline
+export function valueGrants(value: u64): u32 {
+  return <u32>(value & GRANTS);
+}
+
+// @ts-ignore: decorator
+@inline
+export function valueIsClean(value: u64): bool {
+  return (value & CLEAN) != 0;
+}
+
+// @ts-ignore: decorator
+@inline
+export function iotlbEntryValue(entry: usize): u64 {
+  return load<u64>(entry, VALUE);
+}
+
+// @ts-ignore: decorator
+@inline
+export function iotlbEntryOwner(entry: usize): u64 {
+  return load<u64>(entry, OWNER);
+}
+
 /** What an entry says of an address in its page. */
 // @ts-ignore: decorator
 @inline
 export function iotlbPhysical(entry: usize, iova: u64): u64 {
-  const low = (<u64>1 << (load<u64>(entry, KEY) & IN_PAGE)) - 1;
-  return (load<u64>(entry, VALUE) & ~IN_PAGE) | (iova & low);
+  return valuePhysical(load<u64>(entry, VALUE), iotlbShift(entry), iova);
 }
 
 // @ts-ignore: decorator
@@ -130,13 +160,13 @@ export function iotlbShift(entry: usize): u32 {
 // @ts-ignore: decorator
 @inline
 export function iotlbGrants(entry: usize): u32 {
-  return <u32>(load<u64>(entry, VALUE) & GRANTS);
+  return valueGrants(load<u64>(entry, VALUE));
 }
 
 // @ts-ignore: decorator
 @inline
 export function iotlbIsClean(entry: usize): bool {
-  return (load<u64>(entry, VALUE) & CLEAN) != 0;
+  return valueIsClean(load<u64>(entry, VALUE));
 }
 
 // @ts-ignore: decorator

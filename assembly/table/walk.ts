@@ -38,6 +38,8 @@ import {
   TABLE_RIGHTS_FIRST,
   TABLE_ROOT,
   TABLE_SECOND_STAGE,
+  TABLE_UPDATES_ACCESSED,
+  TABLE_UPDATES_DIRTY,
   TABLE_UPDATES_REFUSED,
   TABLE_WHAT,
   TABLE_WHERE,
@@ -81,6 +83,19 @@ import {
   rootInArena,
   tableOrder,
 } from "./table";
+import {
+  nestedClean,
+  nestedFind,
+  nestedGrants,
+  nestedKeep,
+  nestedPhysical,
+  structureBase,
+  structureCountRead,
+  structureFind,
+  structureKeep,
+  structureRights,
+  walkCaches,
+} from "./walk-caches";
 
 // @ts-ignore: decorator
 @inline
@@ -139,6 +154,14 @@ function note(table: usize, level: u32, address: u64, entry: u64, backed: bool):
   readLog += READ_BYTES;
 }
 
+/** Whether precise walks are only made to see where they lead: they use no cache, set no flag, and are not counted. */
+let rehearses: bool = false;
+
+/** Begins or ends such walks. */
+export function walkRehearses(on: bool): void {
+  rehearses = on;
+}
+
 /** The input and the result of a second-stage walk within a walk of the first stage. */
 const intermediate = memory.data(16, 16);
 
@@ -155,8 +178,24 @@ class SecondStage {
  * address is then at `intermediate` + 8.
  */
 function walkSecondStageSlowly(second: usize, address: u64, access: u32): u32 {
+  const caches: usize = rehearses ? 0 : walkCaches;
+  if (caches) {
+    const rights = (access & <u32>(ACCESS_READ | ACCESS_WRITE)) | ((access & <u32>ACCESS_EXECUTE) >> 1);
+    const needed = access & <u32>ACCESS_PRIVILEGED ? rights << <u32>GRANT_PRIVILEGED_SHIFT : rights;
+    const known = nestedFind(address, needed, (access & <u32>ACCESS_WRITE) != 0);
+    if (known) {
+      store<u64>(intermediate, nestedPhysical, 8);
+      walkGrants = nestedGrants;
+      walkClean = nestedClean;
+      return statusWord(WALK_OK, 1, 0, known);
+    }
+  }
   store<u64>(intermediate, address);
-  return <u32>dispatch<SecondStage>(load<u32>(second, TABLE_FORMAT), second, <usize>access, 0, 0);
+  const status = <u32>dispatch<SecondStage>(load<u32>(second, TABLE_FORMAT), second, <usize>access, 0, 0);
+  if (caches && !outcomeOf(status)) {
+    nestedKeep(address, (status >> <u32>WALK_SIZE_SHIFT) & 0x3f, load<u64>(intermediate, 8), walkGrants, walkClean);
+  }
+  return status;
 }
 
 // @ts-ignore: decorator
@@ -215,11 +254,21 @@ export function walkPrecisely<F>(table: usize, iova: u64, access: u32, result: u
   let dirtied: usize = 0;
   let entry: u64 = 0;
   let updated: u64 = 0;
+  const caches: usize = rehearses ? 0 : walkCaches;
+  const known = caches ? structureFind(table, iova, levels, <u32>f.granuleShift(), <u32>f.indexBits()) : 0;
+  if (known) {
+    level = known - 1;
+    rights = structureRights;
+    address = structureBase;
+  }
+  const first = level;
   while (true) {
     // 2. Where the entry is.
-    at = address + (<u64>indexAt<F>(iova, level) << 3);
+    const inTable = <u64>indexAt<F>(iova, level) << 3;
+    at = address + inTable;
     physical = at;
-    if (second) {
+    let lasting = true;
+    if (second && !(known && level == first)) {
       const status = walkSecondStageSlowly(second, at, readAccess);
       secondReads += readsOf(status);
       if (outcomeOf(status)) {
@@ -230,11 +279,17 @@ export function walkPrecisely<F>(table: usize, iova: u64, access: u32, result: u
       physical = load<u64>(intermediate, 8);
       writable = (walkGrants & <u32>GRANT_WRITE) != 0;
       dirtied = walkClean ? second : 0;
+      // A table is kept if it lies in one page and no entry in it needs the second stage again to be updated.
+      const whole = ((status >> <u32>WALK_SIZE_SHIFT) & 0x3f) >= <u32>f.granuleShift();
+      lasting = whole && (!(flags & <u32>(TABLE_UPDATES_ACCESSED | TABLE_UPDATES_DIRTY)) || (writable && !dirtied));
+    }
+    if (caches && lasting && level < first) {
+      structureKeep(table, iova, level + 1, <u32>levelShift<F>(level + 1), physical - inTable, rights);
     }
     // 3. Read it.
     const pointer = physicalPointer(physical);
     entry = pointer ? f.inTableOrder(flags, load<u64>(pointer)) : 0;
-    if (readLog) note(table, level, physical, entry, pointer != 0);
+    if (readLog && !rehearses) note(table, level, physical, entry, pointer != 0);
     const rightsFirst = (flags & <u32>TABLE_RIGHTS_FIRST) != 0;
     if (!pointer) {
       if (rightsFirst) outcome = f.check(rights, entry, access);
@@ -242,6 +297,7 @@ export function walkPrecisely<F>(table: usize, iova: u64, access: u32, result: u
       break;
     }
     reads++;
+    if (caches) structureCountRead(table, level);
     // 4. Present, and something left of the rights.
     rights = f.combine(rights, entry, level);
     if (!f.isPresent(entry, rights, level)) {
@@ -264,6 +320,7 @@ export function walkPrecisely<F>(table: usize, iova: u64, access: u32, result: u
     }
     // 7. The flags that hardware keeps.
     updated = leaf ? f.touchLeaf(flags, entry, access) : f.touchTable(flags, entry);
+    if (rehearses) updated = entry;
     if (updated != entry) {
       if (!writable) outcome = WALK_UPDATE_DENIED | WALK_SECOND_STAGE_TABLE;
       else if (readOnly || flags & <u32>TABLE_UPDATES_REFUSED) outcome = WALK_UPDATE_REFUSED;
@@ -309,12 +366,12 @@ export function walkPrecisely<F>(table: usize, iova: u64, access: u32, result: u
       walkGrants = granted;
       walkClean = clean;
       walkGlobal = f.isGlobal(entry);
-      count(table, TABLE_ENTRIES_READ, reads);
+      if (!rehearses) count(table, TABLE_ENTRIES_READ, reads);
       store<u64>(result, output);
       return statusWord(WALK_OK, level, reads + secondReads, shift);
     }
   }
-  count(table, TABLE_ENTRIES_READ, reads);
+  if (!rehearses) count(table, TABLE_ENTRIES_READ, reads);
   store<u64>(result, physical);
   store<u64>(table, physical, TABLE_WHERE);
   store<u64>(table, entry, TABLE_WHAT);

@@ -6,7 +6,6 @@
  */
 import { dispatch } from "../format/formats";
 import {
-  iotlbDrop,
   iotlbFind,
   iotlbGrants,
   iotlbHasOnly,
@@ -23,6 +22,7 @@ import {
   iotlbShift,
   iotlbValue,
   iotlbWrite,
+  valuePhysical,
 } from "../cache/iotlb";
 import {
   ACCESS_EXECUTE,
@@ -51,6 +51,7 @@ import {
   REGIME_LIMITS_INPUT,
   REGIME_LOWER_IGNORES_TOP_BYTE,
   REGIME_LOWER_UNPRIVILEGED_DISABLED,
+  REGIME_NOW,
   REGIME_ORDINARY,
   REGIME_OWNER,
   REGIME_PATTERNS,
@@ -64,6 +65,10 @@ import {
   REGIME_UPPER_IGNORES_TOP_BYTE,
   REGIME_UPPER_TABLE,
   REGIME_UPPER_UNPRIVILEGED_DISABLED,
+  REGIME_WALK_TAGS,
+  STALE_FROM_IOTLB,
+  STALE_FROM_STRUCTURES,
+  STALE_FROM_WALK,
   TABLE_FORMAT,
   TABLE_INPUT_LAST,
   TABLE_INTERMEDIATE,
@@ -79,10 +84,12 @@ import {
   UNIT_BATCH_NEXT,
   UNIT_BATCH_PASIDS,
   UNIT_BATCH_PHYSICAL,
+  UNIT_BATCH_SANITIZER,
   UNIT_BATCH_SOURCES,
   UNIT_BATCH_STATUS,
   UNIT_BEYOND,
   UNIT_BYTES,
+  UNIT_CACHES,
   UNIT_DONE,
   UNIT_ENTRIES_READ,
   UNIT_EXECUTE,
@@ -118,8 +125,11 @@ import { hashErase, hashFind, hashHas, hashInit, hashInsert, hashRelease, hashRe
 import { heapAllocate, heapFree } from "../memory/heap";
 import { arenaBase } from "../memory/physical";
 import { count, tableForget } from "../table/table";
-import { statusWord, walkClean, walkGlobal, walkGrants, walkPrecisely, walkReadOnly } from "../table/walk";
+import { statusWord, walkClean, walkGlobal, walkGrants, walkPrecisely, walkReadOnly, walkRehearses } from "../table/walk";
+import { walkBelieved, walkThroughCaches } from "../table/walk-caches";
 import { accessInForce } from "./access";
+import { heldClean, heldDrop, heldFind, heldGrants, heldKeep, heldOwner, heldPhysical, heldShift } from "./held";
+import { sanitizer, sanitizerNote, sanitizerUse } from "./sanitizer";
 import {
   SHORTCUT_ACCESS,
   SHORTCUT_OWNER,
@@ -144,12 +154,13 @@ const SOURCES_BYTES: usize = 256 * 4;
 /** Sources below this, without PASID, are found without hashing. */
 const DIRECT_SOURCES: u32 = 1 << 16;
 
-/** Makes a unit with an empty IOTLB; 0 when memory is exhausted. */
-export function unitCreate(sets: u32): usize {
+/** Makes a unit with an empty IOTLB, or with `caches` (UNIT_CACHES) in its place; 0 when memory is exhausted. */
+export function unitCreate(sets: u32, caches: usize): usize {
   const unit = heapAllocate(UNIT_BYTES);
   if (!unit) return 0;
   const sources = heapAllocate(SOURCES_BYTES);
   store<u32>(unit, <u32>sources, UNIT_SOURCES);
+  store<u32>(unit, <u32>caches, UNIT_CACHES);
   // An empty range: nothing is intercepted.
   store<u64>(unit, 0, UNIT_INTERCEPT_FIRST);
   store<u64>(unit, -1, UNIT_INTERCEPT_LAST);
@@ -257,6 +268,7 @@ export function regimeCreate(table: usize, upper: usize, last: u64, tag: u64, ow
   store<u64>(regime, last, REGIME_LAST);
   store<u64>(regime, tag, REGIME_TAG);
   store<u64>(regime, owner, REGIME_OWNER);
+  store<u32>(regime, <u32>regime, REGIME_NOW);
   store<u32>(regime, flags, REGIME_FLAGS);
   store<u32>(regime, accessClear, REGIME_ACCESS_CLEAR);
   store<u32>(regime, accessSet, REGIME_ACCESS_SET);
@@ -287,7 +299,7 @@ export function regimeRelease(regime: usize): void {
   heapFree(regime, REGIME_BYTES);
 }
 
-/** Drops IOTLB entries: see `iotlbInvalidate`. */
+/** Drops entries of the direct-mapped IOTLB: see `iotlbInvalidate`. */
 export function unitInvalidate(unit: usize, mask: u64, owner: u64, first: u64, last: u64): u32 {
   return iotlbInvalidate(unit + UNIT_IOTLB, mask, owner, first, last);
 }
@@ -329,6 +341,7 @@ class Walk {
 }
 
 const input = memory.data(8, 16);
+const rehearsed = memory.data(16, 16);
 
 /**
  * Walks precisely. Returns the status word and stores the physical address at `result`; on a fault the address of the entry
@@ -361,72 +374,145 @@ function deny(unit: usize, table: usize, iova: u64, access: u32, outcome: u32, r
   return walked && walked != WALK_UPDATE_REFUSED ? status : outcome;
 }
 
-/** One request, every case. Returns the status word and stores the physical address, or on a fault what `walk` says, at `result`. */
-function translateSlowly(unit: usize, regime: usize, iova: u64, requested: u32, result: usize): u32 {
+/** What `route` found: the table (0: the address passes), what it is walked for, and what that leaves out of the address. */
+let routedTable: usize = 0;
+let routedAddress: u64 = 0;
+let routedHalf: u64 = 0;
+
+/** The table of a regime that an address goes through, or the outcome of a request that goes through none. */
+function route(regime: usize, iova: u64, access: u32): u32 {
   const flags = load<u32>(regime, REGIME_FLAGS);
-  const access = accessInForce(regime, requested);
-  store<u64>(result, 0);
   if (access & <u32>ACCESS_EXECUTE && flags & <u32>REGIME_REFUSES_EXECUTE) return UNIT_EXECUTE;
   if (access & <u32>ACCESS_PRIVILEGED && flags & <u32>REGIME_REFUSES_PRIVILEGED) return UNIT_PRIVILEGED;
-  const refusedSpan = load<u64>(regime, REGIME_REFUSED_SPAN);
-  let table = <usize>load<u32>(regime, REGIME_TABLE);
+  routedTable = <usize>load<u32>(regime, REGIME_TABLE);
+  routedAddress = iova;
+  routedHalf = 0;
   if (flags & <u32>REGIME_LIMITS_INPUT && iova > load<u64>(regime, REGIME_LAST)) return UNIT_BEYOND;
-  // What the table is walked for: an address of the upper half without its sign.
-  let walked = iova;
   if (flags & <u32>REGIME_TWO_HALVES) {
     const upper = ((iova >> 55) & 1) != 0;
     const ignoresTopByte = flags & <u32>(upper ? REGIME_UPPER_IGNORES_TOP_BYTE : REGIME_LOWER_IGNORES_TOP_BYTE);
-    if (ignoresTopByte) walked = <u64>(<i64>(iova << 8) >> 8);
-    if (upper) table = <usize>load<u32>(regime, REGIME_UPPER_TABLE);
-    if (!table) return WALK_INPUT_RANGE;
+    if (ignoresTopByte) routedAddress = <u64>(<i64>(iova << 8) >> 8);
+    if (upper) routedTable = <usize>load<u32>(regime, REGIME_UPPER_TABLE);
+    if (!routedTable) return WALK_INPUT_RANGE;
     const disabled = flags & <u32>(upper ? REGIME_UPPER_UNPRIVILEGED_DISABLED : REGIME_LOWER_UNPRIVILEGED_DISABLED);
     if (disabled && !(access & <u32>ACCESS_PRIVILEGED)) return WALK_INPUT_RANGE;
     if (upper) {
-      const last = load<u64>(table, TABLE_INPUT_LAST);
-      if (~walked > last) return WALK_INPUT_RANGE;
-      walked &= last;
+      // An address of the upper half without its sign.
+      const last = load<u64>(routedTable, TABLE_INPUT_LAST);
+      if (~routedAddress > last) return WALK_INPUT_RANGE;
+      routedHalf = routedAddress & ~last;
+      routedAddress &= last;
     }
   }
-  if (!table) {
+  if (!routedTable) {
     if (iova > load<u64>(regime, REGIME_LAST)) return UNIT_BEYOND;
-    if (iova - <u64>INTERRUPT_FIRST < refusedSpan) return UNIT_INTERRUPT_RANGE;
+    if (iova - <u64>INTERRUPT_FIRST < load<u64>(regime, REGIME_REFUSED_SPAN)) return UNIT_INTERRUPT_RANGE;
+  }
+  return WALK_OK;
+}
+
+/** What the last request that `translateSlowly` made was translated by (STALE_FROM_*), and whose that was. */
+let answeredFrom: u32 = 0;
+let answeredOwner: u64 = 0;
+
+/** One request, every case. Returns the status word and stores the physical address, or where it failed, at `result`. */
+function translateSlowly(unit: usize, regime: usize, iova: u64, requested: u32, result: usize): u32 {
+  const access = accessInForce(regime, requested);
+  store<u64>(result, 0);
+  answeredFrom = STALE_FROM_WALK;
+  answeredOwner = load<u64>(regime, REGIME_OWNER);
+  const refused = route(regime, iova, access);
+  if (refused) return refused;
+  const refusedSpan = load<u64>(regime, REGIME_REFUSED_SPAN);
+  const table = routedTable;
+  if (!table) {
     lastGrants = -1;
     store<u64>(result, iova);
     return statusWord(WALK_OK, 0, 0, 0);
   }
-  const iotlb = unit + UNIT_IOTLB;
   const tag = load<u64>(regime, REGIME_TAG);
   count(unit, UNIT_IOTLB_LOOKUPS, 1);
-  const entries = <usize>load<u32>(iotlb, IOTLB_ENTRIES);
-  const lastSet = load<u32>(iotlb, IOTLB_SETS) - 1;
-  const entry = iotlbFind(iotlb, entries, lastSet, iova, tag);
-  if (entry) {
-    if (access & <u32>ACCESS_WRITE && iotlbIsClean(entry)) {
-      // The walk that sets the dirty flag fills the entry anew.
-      iotlbDrop(entry);
-    } else {
+  if (heldFind(unit, iova, tag)) {
+    // The walk that sets the dirty flag fills the entry anew.
+    if (access & <u32>ACCESS_WRITE && heldClean) heldDrop(unit);
+    else {
       count(unit, UNIT_IOTLB_HITS, 1);
-      lastGrants = iotlbGrants(entry);
+      lastGrants = heldGrants;
+      answeredFrom = STALE_FROM_IOTLB;
+      answeredOwner = heldOwner;
       const outcome = missing(lastGrants, access);
-      if (outcome) return deny(unit, table, walked, access, outcome, result);
-      const physical = iotlbPhysical(entry, iova);
-      if (physical - <u64>INTERRUPT_FIRST < refusedSpan) return UNIT_INTERRUPT_RANGE;
-      store<u64>(result, physical);
-      return statusWord(WALK_OK, 0, 0, iotlbShift(entry));
+      if (outcome) return deny(unit, table, routedAddress, access, outcome, result);
+      if (heldPhysical - <u64>INTERRUPT_FIRST < refusedSpan) return UNIT_INTERRUPT_RANGE;
+      store<u64>(result, heldPhysical);
+      return statusWord(WALK_OK, 0, 0, heldShift);
     }
   }
-  const status = walk(unit, table, walked, access, result);
+  const caches = <usize>load<u32>(unit, UNIT_CACHES);
+  if (caches) walkThroughCaches(caches, regime + REGIME_WALK_TAGS, routedHalf);
+  const status = walk(unit, table, routedAddress, access, result);
+  if (caches) {
+    if (walkBelieved) answeredFrom = STALE_FROM_STRUCTURES;
+    walkThroughCaches(0, 0, 0);
+  }
   if (status & <u32>WALK_OUTCOME_MASK) return status;
   lastGrants = walkGrants;
   const physical = load<u64>(result);
   if (physical - <u64>INTERRUPT_FIRST < refusedSpan) return UNIT_INTERRUPT_RANGE;
-  const shift = (status >> <u32>WALK_SIZE_SHIFT) & 0x3f;
-  const value = iotlbValue(physical, shift, lastGrants, walkClean);
-  const place = iotlbPlace(entries, lastSet, iova, shift, tag);
   const owner = iotlbOwner(load<u64>(regime, REGIME_OWNER), walkGlobal);
-  iotlbWrite(place, iotlbKey(iova, shift), tag, value, owner);
-  iotlbNoteSize(iotlb, shift);
+  heldKeep(unit, iova, tag, owner, physical, (status >> <u32>WALK_SIZE_SHIFT) & 0x3f, lastGrants, walkClean);
   return status;
+}
+
+/** Where a walk without caches, which changes nothing, leads now; all ones when it faults. */
+export function unitRehearse(regime: usize, iova: u64, requested: u32): u64 {
+  const access = accessInForce(regime, requested);
+  if (route(regime, iova, access)) return -1;
+  if (!routedTable) return iova;
+  store<u64>(input, routedAddress);
+  walkRehearses(true);
+  const status = <u32>dispatch<Walk>(load<u32>(routedTable, TABLE_FORMAT), routedTable, input, <usize>access, rehearsed);
+  walkRehearses(false);
+  const physical = load<u64>(rehearsed);
+  const refused = physical - <u64>INTERRUPT_FIRST < load<u64>(regime, REGIME_REFUSED_SPAN);
+  return status & <u32>WALK_OUTCOME_MASK || refused ? -1 : physical;
+}
+
+/** Where a shortcut led, which answers as a walk does. */
+let shortlyLed: u64 = 0;
+
+@unmanaged
+class Shortly {
+  /** a: regime, b: kind of access; address and source at `rehearsed`. Returns 0 when there can be no shortcut. */
+  // @ts-ignore: decorator
+  @inline run<F>(a: usize, b: usize, c: usize, d: usize): i32 {
+    const iova = load<u64>(rehearsed);
+    const source = load<u64>(rehearsed, 8);
+    const kind = shortcutKind(load<u32>(a, REGIME_FORMAT), <u32>b);
+    if (!shortcutHolds<F>(shortcutAt<F>(iova, source), iova, source, kind)) {
+      shortcutsReserve(1);
+      if (!shortcutMake<F>(a, iova, source, <u32>b)) return 0;
+    }
+    const shortcut = shortcutAt<F>(iova, source);
+    const leaf = shortcutLeaf<F>(shortcut, iova, false);
+    if (!shortcutExpects<F>(shortcut, leaf)) return 0;
+    const shift = (load<u32>(shortcut, SHORTCUT_STATUS) >> <u32>WALK_SIZE_SHIFT) & 0x3f;
+    shortlyLed = valuePhysical(leaf ^ load<u64>(shortcut, SHORTCUT_TO_VALUE), shift, iova);
+    return 1;
+  }
+}
+
+/** Notes the request that `translateSlowly` has just let through, if memory would not. */
+function sanitizeSlowly(regime: usize, source: u32, pasid: u32, iova: u64, requested: u32, physical: u64): void {
+  const now = <usize>load<u32>(regime, REGIME_NOW);
+  if (answeredFrom == STALE_FROM_WALK && now == regime) return;
+  if (now == regime && load<u32>(regime, REGIME_TABLE)) {
+    store<u64>(rehearsed, iova);
+    store<u64>(rehearsed, sourceKey(source, pasid), 8);
+    if (dispatch<Shortly>(load<u32>(regime, REGIME_FORMAT), regime, <usize>requested, 0, 0) && shortlyLed == physical) return;
+  }
+  const led = now ? unitRehearse(now, iova, requested) : <u64>-1;
+  if (led == physical) return;
+  sanitizerNote(source, pasid, requested, iova, physical, led, answeredOwner, answeredFrom);
 }
 
 // ---- Batches -------------------------------------------------------------------------------------------------------
@@ -522,6 +608,35 @@ function translateRun<F>(unit: usize, batch: usize, format: u32): i32 {
   return why;
 }
 
+/** `unitTranslate` where every request is made by itself. */
+function translateEach(unit: usize, batch: usize): i32 {
+  const total = load<u32>(batch, UNIT_BATCH_COUNT);
+  const first = load<u32>(batch, UNIT_BATCH_NEXT);
+  let i = first;
+  let why: i32 = UNIT_DONE;
+  for (; i < total; i++) {
+    if (pasidAt(batch, i) == <u32>NO_PASID && isIntercepted(unit, iovaAt(batch, i))) {
+      why = UNIT_INTERCEPTED;
+      break;
+    }
+    if (!regimeOf(unit, sourceAt(batch, i), pasidAt(batch, i))) {
+      why = UNIT_MISSING;
+      break;
+    }
+    translateOneSlowly(unit, batch, i);
+  }
+  store<u32>(batch, i, UNIT_BATCH_NEXT);
+  count(unit, UNIT_REQUESTS, <u64>(i - first));
+  return why;
+}
+
+// @ts-ignore: decorator
+@inline
+function isIntercepted(unit: usize, iova: u64): bool {
+  const first = load<u64>(unit, UNIT_INTERCEPT_FIRST);
+  return iova - first < load<u64>(unit, UNIT_INTERCEPT_LAST) - first + 1;
+}
+
 /** Makes a shortcut for a request that has none, or says what else is to be done with it. */
 function prepareSlowly<F>(unit: usize, batch: usize, format: u32, i: u32): i32 {
   const f = changetype<F>(0);
@@ -549,11 +664,16 @@ function prepareSlowly<F>(unit: usize, batch: usize, format: u32, i: u32): i32 {
 
 /** A request whose regime is known, made by itself. */
 function translateOneSlowly(unit: usize, batch: usize, i: u32): void {
-  const regime = regimeOf(unit, sourceAt(batch, i), pasidAt(batch, i));
+  const source = sourceAt(batch, i);
+  const pasid = pasidAt(batch, i);
+  const iova = iovaAt(batch, i);
+  const access = accessAt(batch, i);
+  const regime = regimeOf(unit, source, pasid);
   const result = <usize>load<u32>(batch, UNIT_BATCH_PHYSICAL) + (<usize>i << 3);
-  const status = translateSlowly(unit, regime, iovaAt(batch, i), accessAt(batch, i), result);
+  const status = translateSlowly(unit, regime, iova, access, result);
   store<u32>(<usize>load<u32>(batch, UNIT_BATCH_STATUS) + (<usize>i << 2), status);
   if (status & <u32>WALK_OUTCOME_MASK) noteFault(batch, i);
+  else if (sanitizer) sanitizeSlowly(regime, source, pasid, iova, access, load<u64>(result));
 }
 
 function noteFault(batch: usize, index: u32): void {
@@ -663,6 +783,7 @@ function settleOne<F, S>(unit: usize, entries: usize, lastSet: u32, row: usize, 
     if ((iotlbGrants(entry) & need) != need) return NOT_SETTLED;
     if (access & <u32>ACCESS_WRITE && iotlbIsClean(entry)) return NOT_SETTLED;
     if (physical - <u64>INTERRUPT_FIRST < refusedSpan) return NOT_SETTLED;
+    if (sanitizer && physical != valuePhysical(leaf ^ load<u64>(shortcut, SHORTCUT_TO_VALUE), shift, iova)) return NOT_SETTLED;
     const found = statusWord(WALK_OK, 0, 0, iotlbShift(entry));
     count(unit, UNIT_IOTLB_HITS, 1);
     store<u64>(result, physical);
@@ -691,8 +812,11 @@ class TranslateRun {
  * UNIT_BATCH_NEXT needs the architecture's own side.
  */
 export function unitTranslate(unit: usize, batch: usize): i32 {
-  let why = ANOTHER_FORMAT;
+  sanitizerUse(<usize>load<u32>(batch, UNIT_BATCH_SANITIZER));
   shortcutsForget();
+  // Short cuts are for the direct-mapped IOTLB, and for walks that begin at the first table.
+  if (load<u32>(unit, UNIT_CACHES)) return translateEach(unit, batch);
+  let why = ANOTHER_FORMAT;
   while (why == ANOTHER_FORMAT) why = dispatch<TranslateRun>(nextFormat, unit, batch, <usize>nextFormat, 0);
   return why;
 }

@@ -1,7 +1,7 @@
 /** Requests of many devices through a VT-d unit, and walks of one table that maps the same physical pages. */
 import { physicalAddress, privateAddress } from "../../src/engine/addresses.js";
 import type { Engine } from "../../src/engine/engine.js";
-import { VtdUnit } from "../../src/vtd/unit.js";
+import { VtdUnit, type VtdUnitOptions } from "../../src/vtd/unit.js";
 import { Checksum } from "../checksum.js";
 import { PAGE_BYTES, type TranslateInput, translateRequests, WINDOW_IOVA, WINDOW_PHYSICAL } from "../inputs.js";
 import type { Workload } from "../workload.js";
@@ -44,7 +44,7 @@ function workload(input: TranslateInput, batches: readonly Batch[], translate: (
 }
 
 /** Every device in a domain of its own with a second-stage table of its own, in scalable mode. */
-export function translateWasm(engine: Engine, input: TranslateInput): Workload {
+export function translateWasm(engine: Engine, input: TranslateInput, options: VtdUnitOptions = {}): Workload {
   const { devices, pages, chunk, requests } = input;
   const { memory } = engine;
   const root = memory.allocatePage();
@@ -62,7 +62,7 @@ export function translateWasm(engine: Engine, input: TranslateInput): Workload {
     memory.write64(entries, table.root | SECOND_STAGE | PRESENT);
     memory.write64(physicalAddress(entries + 8n), BigInt(device + 1));
   }
-  const unit = new VtdUnit(engine);
+  const unit = new VtdUnit(engine, options);
   unit.write64(RTADDR, root | TTM_SCALABLE);
   unit.write32(GCMD, GCMD_SRTP);
   unit.write32(GCMD, GCMD_TE);

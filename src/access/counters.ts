@@ -73,6 +73,30 @@ export function readCounters(engine: Engine, simulator: number): TranslationCoun
   };
 }
 
+const NO_STAGE: StageCounters = {
+  walks: 0,
+  nonleafHits: 0,
+  levels: LEVELS.map((level) => ({ level, lookups: 0, hits: 0, reads: 0 })),
+};
+
+/** Of a unit that counts none of them. */
+export const NO_COUNTERS: TranslationCounters = {
+  requests: 0,
+  bytes: 0,
+  iotlbLookups: 0,
+  iotlbHits: 0,
+  contextLookups: 0,
+  contextHits: 0,
+  pasidLookups: 0,
+  pasidHits: 0,
+  nestedLookups: 0,
+  nestedHits: 0,
+  configurationReads: 0,
+  faults: 0,
+  firstStage: NO_STAGE,
+  secondStage: NO_STAGE,
+};
+
 /** Entries of page tables that were read, of both stages. */
 export function walkReads({ firstStage, secondStage }: TranslationCounters): number {
   return [...firstStage.levels, ...secondStage.levels].reduce((sum, { reads }) => sum + reads, 0);

@@ -3,46 +3,15 @@
  * the caches and is used.
  */
 import * as layout from "../../assembly/layout.js";
-import { type CachePredicate, createCache, EVERY_SIZE, invalidateCache } from "../cache/cache.js";
-import type { CacheGeometry } from "../cache/geometry.js";
 import type { Engine } from "../engine/engine.js";
 import { IommuError } from "../engine/errors.js";
 import type { PageTable } from "../engine/page-table.js";
 import type { AccessBatch } from "./batch.js";
+import { type CacheName, Caches, type CachesGeometry, type Selection, type TagAndOwner } from "./caches.js";
 import { readCounters, type TranslationCounters } from "./counters.js";
 import type { AccessStream } from "./streams.js";
 
-/** An IOTLB and the sizes of page that it takes. */
-export interface IotlbGeometry extends CacheGeometry {
-  /**
-   * Bitmap, bit n = 2^n bytes; default: every size. A leaf is kept as the largest size that any IOTLB takes and that is not
-   * larger than the leaf: large leaves are fractured where none takes them whole.
-   */
-  readonly pageSizes?: bigint;
-}
-
-/** A paging-structure cache a level: of the entries of level 2 (PDE), 3 (PDPE), 4 (PML4E) and 5. */
-export type StructureCaches = Readonly<Partial<Record<2 | 3 | 4 | 5, CacheGeometry>>>;
-
-export interface CachesGeometry {
-  /** One unified IOTLB, or up to four that split the sizes of page among them. */
-  readonly iotlb: readonly IotlbGeometry[];
-  readonly firstStage?: StructureCaches;
-  readonly secondStage?: StructureCaches;
-  /** Second-stage translations of the first stage's tables and outputs (SMMUv3: IPA to PA). */
-  readonly nested?: CacheGeometry;
-  /** Context entries or STEs, and PASID entries or CDs. Without a cache nothing is counted of them. */
-  readonly context?: CacheGeometry;
-  readonly pasid?: CacheGeometry;
-  /** Configuration is looked up before the IOTLB, since its tags come from there (SMMUv3), not after a miss (VT-d). */
-  readonly configurationFirst?: boolean;
-}
-
-/** What a kind of entry is found by beside its address, and what invalidations select it by. 64 bits each. */
-export interface TagAndOwner {
-  readonly tag: bigint;
-  readonly owner: bigint;
-}
+export type { CacheName, CachesGeometry, IotlbGeometry, Selection, StructureCaches, TagAndOwner } from "./caches.js";
 
 /** The caches that tell entries apart; `vtdTags` and `smmuv3Tags` make them as the architectures say. */
 export interface DeviceTags {
@@ -67,10 +36,6 @@ export interface SimulatedDevice {
   readonly contiguous?: { readonly bit: bigint; readonly run: ReadonlyMap<number, number> };
 }
 
-export type CacheName = "iotlb" | "firstStage" | "secondStage" | "nested" | "context" | "pasid";
-/** What one invalidation command drops: by cache, every entry that one of the predicates selects. */
-export type Selection = Readonly<Partial<Record<CacheName, readonly CachePredicate[]>>>;
-
 const MOST_DEVICES = 1 << 16;
 /** Flags of tables whose walks do more than read. */
 const UPDATES = layout.TABLE_UPDATES_ACCESSED | layout.TABLE_UPDATES_DIRTY | layout.TABLE_REFUSES_INTERRUPT_RANGE;
@@ -84,8 +49,8 @@ const TAG_FIELDS: readonly (readonly [CacheName, number])[] = [
 ];
 
 export class TranslationSimulator {
+  readonly #caches: Caches;
   readonly #handle: number;
-  readonly #caches: readonly (readonly [name: CacheName, handle: number])[];
   readonly #devices: number[] = [];
   #room = 0;
 
@@ -94,43 +59,8 @@ export class TranslationSimulator {
     private readonly engine: Engine,
     geometry: CachesGeometry,
   ) {
-    const { linear } = engine;
-    const { iotlb, firstStage = {}, secondStage = {}, nested, context, pasid } = geometry;
-    if (iotlb.length < 1 || iotlb.length > layout.SIMULATOR_IOTLB_COUNT) {
-      throw invalid("make a simulator", `${iotlb.length} IOTLBs: not 1 to ${layout.SIMULATOR_IOTLB_COUNT}`);
-    }
-    this.#handle = linear.allocate(layout.SIMULATOR_BYTES);
-    const caches: [CacheName, number][] = [];
-    const add = (
-      name: CacheName,
-      field: number,
-      cache: CacheGeometry | undefined,
-      what: string,
-      holds = EVERY_SIZE,
-    ) => {
-      if (!cache) return;
-      const handle = createCache(engine, cache, what, holds);
-      linear.setU32(this.#handle + field, handle);
-      caches.push([name, handle]);
-    };
-    this.#caches = caches;
-    try {
-      for (const [i, { pageSizes, ...cache }] of iotlb.entries()) {
-        add("iotlb", layout.SIMULATOR_IOTLBS + 4 * i, cache, "an IOTLB", pageSizes);
-      }
-      for (const level of [2, 3, 4, 5] as const) {
-        const what = `a paging-structure cache of level ${level}`;
-        add("firstStage", layout.SIMULATOR_FIRST_CACHES + 4 * level, firstStage[level], what);
-        add("secondStage", layout.SIMULATOR_SECOND_CACHES + 4 * level, secondStage[level], what);
-      }
-      add("nested", layout.SIMULATOR_NESTED, nested, "a cache of nested translations");
-      add("context", layout.SIMULATOR_CONTEXT, context, "a context cache");
-      add("pasid", layout.SIMULATOR_PASID, pasid, "a PASID cache");
-    } catch (error) {
-      this.release();
-      throw error;
-    }
-    linear.setU32(this.#handle + layout.SIMULATOR_CONFIGURATION_FIRST, geometry.configurationFirst ? 1 : 0);
+    this.#caches = new Caches(engine, geometry);
+    this.#handle = this.#caches.handle;
   }
 
   /** For use by what runs accesses in WASM: linear address of the simulator. */
@@ -201,11 +131,7 @@ export class TranslationSimulator {
 
   /** Drops what a selection names and nothing else; returns how many entries that were. */
   invalidate(selection: Selection): number {
-    let dropped = 0;
-    for (const [name, handle] of this.#caches) {
-      for (const predicate of selection[name] ?? []) dropped += invalidateCache(this.engine, handle, predicate);
-    }
-    return dropped;
+    return this.#caches.invalidate(selection);
   }
 
   get counters(): TranslationCounters {
@@ -218,11 +144,10 @@ export class TranslationSimulator {
   }
 
   release(): void {
-    const { linear, exports } = this.engine;
-    for (const [, cache] of this.#caches) exports.cacheRelease(cache);
+    const { linear } = this.engine;
     for (const device of this.#devices) linear.free(device, layout.DEVICE_BYTES);
     linear.free(linear.getU32(this.#handle + layout.SIMULATOR_DEVICES), this.#room * 4);
-    linear.free(this.#handle, layout.SIMULATOR_BYTES);
+    this.#caches.release();
   }
 }
 

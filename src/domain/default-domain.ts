@@ -77,6 +77,7 @@ export class DefaultDomain implements AttachableDomain {
         this.#mappings.removeWithin(iova, length);
         // Pages of tables are given back only with their invalidation, even when that of the leaves is queued.
         if (how === "now" || freedTables) driver.invalidate(id, iova, length, !freedTables);
+        else driver.deferInvalidation(this.dma.table, iova, length);
       },
       flushed: () => driver.invalidateAll(id),
     };

@@ -2,6 +2,7 @@ import type { Agreement, DmaRange, MemoryRange, PrivateRange } from "../dma/inde
 import { hex, type PhysicalAddress, type PrivateAddress } from "../engine/addresses.js";
 import { IommuError } from "../engine/errors.js";
 import type { PageTable, Permissions } from "../engine/page-table.js";
+import { InvalidationGather } from "./gather.js";
 import { type DomainMapping, Mappings } from "./mappings.js";
 import type { RemappingDriver, StreamTarget } from "./remapping-driver.js";
 
@@ -96,12 +97,27 @@ export class IommuDomain implements AttachableDomain, Agreement {
    * @param invalidate false: what hardware has cached stays in use, as under a driver that forgets
    */
   unmap(mapping: DomainMapping<PrivateAddress>, invalidate = true): void {
+    const freedTables = this.#remove(mapping);
+    if (invalidate) this.driver.invalidate(this.id, mapping.address, mapping.length, !freedTables);
+  }
+
+  /** Unmaps whole mappings, with their invalidations gathered. Throws `hole` at the first that was not mapped so. */
+  unmapAll(mappings: Iterable<DomainMapping<PrivateAddress>>): void {
+    const gather = new InvalidationGather(this.driver, this.id);
+    try {
+      for (const mapping of mappings) gather.add(mapping.address, mapping.length, this.#remove(mapping));
+    } finally {
+      gather.sync();
+    }
+  }
+
+  /** Takes a mapping out of the table; returns whether table pages were freed. */
+  #remove(mapping: DomainMapping<PrivateAddress>): boolean {
     if (!this.#mappings.remove(mapping)) {
       const what = `unmap ${hex(mapping.address)} of domain ${this.name}`;
       throw new IommuError("hole", what, mapping.address, "it is no live mapping of this domain");
     }
-    const { freedPages } = this.table.unmap(mapping.address, mapping.length);
-    if (invalidate) this.driver.invalidate(this.id, mapping.address, mapping.length, freedPages.length === 0);
+    return this.table.unmap(mapping.address, mapping.length).freedPages.length > 0;
   }
 
   mappingAt(address: bigint): DomainMapping | null {

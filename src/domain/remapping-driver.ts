@@ -44,6 +44,8 @@ export interface RemappingDriver {
    * @param leafOnly no table page was freed
    */
   invalidate(id: number, first: bigint, length: bigint, leafOnly: boolean): void;
+  /** What was unmapped of a table stays cached until `invalidateAll`: the flush queue has it. */
+  deferInvalidation(table: PageTable, first: bigint, length: bigint): void;
   /** Drops all that is cached of that table. */
   invalidateAll(id: number): void;
   /** One access as the device puts it on the bus, of whatever kind the address is. */

@@ -142,12 +142,17 @@ export class SmmuDriver implements RemappingDriver {
     for (let scale = 0n; pages > 0n; ) {
       while (((pages >> scale) & 1n) === 0n) scale++;
       const inScale = (pages >> scale) & (MOST_NUM - 1n);
-      const range = GRANULE_4K | leaf;
-      this.#submit(command | ((inScale - 1n) << NUM_SHIFT) | (scale << SCALE_SHIFT), at | range);
+      // A range of one granule at no given level is Reserved: one page is asked for without granule (section 4.4.1.1).
+      const granule = inScale === 1n && scale === 0n ? 0n : GRANULE_4K;
+      this.#submit(command | ((inScale - 1n) << NUM_SHIFT) | (scale << SCALE_SHIFT), at | granule | leaf);
       at += (inScale << scale) * PAGE;
       pages -= inScale << scale;
     }
     this.#sync();
+  }
+
+  deferInvalidation(table: PageTable, first: bigint, length: bigint): void {
+    this.unit.sanitizer?.deferred(table.root, first, length);
   }
 
   invalidateAll(id: number): void {

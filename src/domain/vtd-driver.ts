@@ -33,6 +33,8 @@ const IOTLB_GLOBAL = 0x2n | (1n << 4n);
 const IOTLB_OF_DOMAIN = 0x2n | (2n << 4n);
 const IOTLB_OF_PAGES = 0x2n | (3n << 4n);
 const DOMAIN_SHIFT = 16n;
+/** Invalidation wait with SW: writes 0 to the status address. */
+const WAIT_WITH_STATUS = 0x5n | (1n << 5n);
 /** IH: only leaves have changed. */
 const INVALIDATION_HINT = 1n << 6n;
 
@@ -55,6 +57,7 @@ export class VtdDriver implements RemappingDriver {
   invalidations = 0;
   readonly #rootTable: PhysicalAddress;
   readonly #queue: PhysicalAddress;
+  readonly #status: PhysicalAddress;
   /** PASID table of each device, one page behind a directory of its own. */
   readonly #pasidTables = new Map<number, PhysicalAddress>();
   /** Domain of each device: what PASID-cache invalidations name. */
@@ -69,6 +72,7 @@ export class VtdDriver implements RemappingDriver {
     this.unit = new VtdUnit(engine, options);
     this.#rootTable = engine.memory.allocatePage();
     this.#queue = engine.memory.allocatePage();
+    this.#status = engine.memory.allocatePage();
     const { unit } = this;
     unit.write64(REGISTER.IQT, 0n);
     unit.write64(REGISTER.IQA, this.#queue | WIDE_DESCRIPTORS);
@@ -112,6 +116,10 @@ export class VtdDriver implements RemappingDriver {
     }
     const hint = leafOnly ? INVALIDATION_HINT : 0n;
     this.#submit(IOTLB_OF_PAGES | (BigInt(domain) << DOMAIN_SHIFT), base | hint | BigInt(shift - 12));
+  }
+
+  deferInvalidation(table: PageTable, first: bigint, length: bigint): void {
+    this.unit.sanitizer?.deferred(table.root, first, length);
   }
 
   invalidateAll(id: number): void {
@@ -187,12 +195,18 @@ export class VtdDriver implements RemappingDriver {
     this.#submit(IOTLB_OF_DOMAIN | id);
   }
 
+  /** An invalidation and a wait for it. */
   #submit(first: bigint, second = 0n): void {
+    this.#put(first, second);
+    this.#put(WAIT_WITH_STATUS, this.#status);
+    this.unit.write64(REGISTER.IQT, BigInt(this.#tail));
+    this.invalidations++;
+  }
+
+  #put(first: bigint, second: bigint): void {
     const at = this.#queue + BigInt(this.#tail);
     for (const [i, word] of [first, second, 0n, 0n].entries()) this.#write(at + BigInt(8 * i), word);
     this.#tail = (this.#tail + DESCRIPTOR_BYTES) % QUEUE_BYTES;
-    this.unit.write64(REGISTER.IQT, BigInt(this.#tail));
-    this.invalidations++;
   }
 
   #read(address: bigint): bigint {

@@ -6,6 +6,7 @@ import type { WasmExports } from "./instance.js";
 import { IovaSpace, type IovaSpaceOptions } from "./iova-space.js";
 import { LinearMemory } from "./linear-memory.js";
 import { LinuxIovaDomain, type LinuxIovaOptions } from "./linux-iova.js";
+import { MachineObservers } from "./observers.js";
 import { PageTable, type PageTableOptions } from "./page-table.js";
 import { PhysicalMemory } from "./physical-memory.js";
 
@@ -25,6 +26,7 @@ export class Engine {
   readonly memory: PhysicalMemory;
   readonly linear: LinearMemory;
   readonly formats: readonly FormatDescription[];
+  readonly observers = new MachineObservers();
 
   /** From an instance of the WASM module; see `loadEngine` for the usual way. Throws `invalid`. */
   constructor(
@@ -32,7 +34,7 @@ export class Engine {
     options: EngineOptions = {},
   ) {
     this.linear = new LinearMemory(exports);
-    this.memory = new PhysicalMemory(exports, this.linear);
+    this.memory = new PhysicalMemory(exports, this.linear, this.observers);
     this.formats = readFormats(exports, this.linear);
     if (options.arenaBase !== undefined) {
       const status = exports.physicalSetArenaBase(options.arenaBase);
@@ -64,7 +66,7 @@ export class Engine {
       throw statusError(this.exports.tableCreateStatus(), `make a ${format.name} table of ${levels} levels`);
     }
     if (options.secondStage) this.linear.setU32(handle + TABLE_SECOND_STAGE, options.secondStage.handle);
-    return new PageTable(this.exports, this.linear, format, handle, levels, pageSizes);
+    return new PageTable(this.exports, this.linear, format, handle, levels, pageSizes, this.observers);
   }
 
   /** Makes an IOVA space. Throws `invalid` for an empty or misaligned window. */

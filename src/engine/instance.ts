@@ -112,9 +112,10 @@ export interface WasmExports {
   ): number;
   tableForget(table: number): void;
   regimeRelease(regime: number): void;
-  unitCreate(iotlbEntries: number): number;
+  unitCreate(iotlbEntries: number, caches: number): number;
   unitInvalidate(unit: number, mask: bigint, owner: bigint, first: bigint, last: bigint): number;
   unitLastGrants(): number;
+  unitRehearse(regime: number, iova: bigint, access: number): bigint;
   unitRelease(unit: number): void;
   unitSetRegime(unit: number, source: number, pasid: number, regime: number): number;
   unitTranslate(unit: number, batch: number): number;

@@ -6,6 +6,7 @@ import type { FormatDescription } from "./formats.js";
 import type { WasmExports } from "./instance.js";
 import { LeafRanges } from "./leaf-ranges.js";
 import { fits64, type LinearMemory } from "./linear-memory.js";
+import { MachineObservers } from "./observers.js";
 
 /** What a mapping allows. `privileged`: for privileged requesters only. `noExecute` where the format can say so. */
 export interface Permissions {
@@ -291,6 +292,7 @@ export class PageTable {
     readonly handle: number,
     readonly levels: number,
     readonly pageSizes: bigint,
+    private readonly observers = new MachineObservers(),
   ) {
     this.root = physicalAddress(linear.getU64(handle + layout.TABLE_ROOT));
     this.#request = linear.allocate(32);
@@ -310,7 +312,9 @@ export class PageTable {
     this.linear.u64(this.#request, 3).set([iova, physical, length]);
     const status = this.exports.mapOne(this.handle, this.#request, permissionBits(permissions));
     if (status !== layout.STATUS_OK) throw statusError(status, operation(), this.#where());
-    return this.linear.getU32(this.handle + layout.TABLE_FREED);
+    const freed = this.linear.getU32(this.handle + layout.TABLE_FREED);
+    if (this.observers.any) this.#tell("mapped", iova, length, freed);
+    return freed;
   }
 
   /**
@@ -328,8 +332,10 @@ export class PageTable {
     const depth = this.exports.arenaFreeDepth(this.#pageOrder) >>> 0;
     const stack = this.linear.u32((this.exports.arenaFreeStack(this.#pageOrder) >>> 0) + (depth - freed) * 4, freed);
     const base = BigInt.asUintN(64, this.exports.physicalArenaBase());
+    const removed = this.linear.getU64(this.handle + layout.TABLE_WHAT);
+    if (this.observers.any) this.#tell("unmapped", iova, removed, freed);
     return {
-      length: this.linear.getU64(this.handle + layout.TABLE_WHAT),
+      length: removed,
       leaves: this.#bySize((level) => this.linear.getU32(this.handle + layout.TABLE_REMOVED + level * 4), false),
       freedPages: Array.from(stack, (word) => ({
         address: physicalAddress(base + (BigInt(word & 0xff_ffff) << 12n)),
@@ -383,12 +389,27 @@ export class PageTable {
 
   /** Maps a batch; returns how many requests failed (`batch.code(i)`), each of which changed nothing. */
   mapBatch(batch: ChangeBatch, count: number, permissions: Permissions): number {
-    return this.exports.mapBatch(this.handle, batch.prepare(count, permissionBits(permissions)));
+    const failed = this.exports.mapBatch(this.handle, batch.prepare(count, permissionBits(permissions)));
+    if (this.observers.any) this.#tellBatch("mapped", batch, count);
+    return failed;
   }
 
   /** Unmaps a batch; returns how many requests failed (`batch.code(i)`), each of which changed nothing. */
   unmapBatch(batch: ChangeBatch, count: number, reclaim: Reclaim = "covered"): number {
-    return this.exports.unmapBatch(this.handle, batch.prepare(count, reclaim === "empty" ? layout.RECLAIM_EMPTY : 0));
+    const flags = reclaim === "empty" ? layout.RECLAIM_EMPTY : 0;
+    const failed = this.exports.unmapBatch(this.handle, batch.prepare(count, flags));
+    if (this.observers.any) this.#tellBatch("unmapped", batch, count);
+    return failed;
+  }
+
+  #tell(what: "mapped" | "unmapped", iova: bigint, length: bigint, freed: number): void {
+    for (const observer of this.observers.all) observer[what](this.root, iova, length, freed > 0);
+  }
+
+  #tellBatch(what: "mapped" | "unmapped", batch: ChangeBatch, count: number): void {
+    for (let i = 0; i < count; i++) {
+      if (batch.code(i) === null) this.#tell(what, batch.iova[i], batch.length[i], batch.freedPages(i));
+    }
   }
 
   /** What is mapped, by address. Throws `memory-exhausted`. */

@@ -3,6 +3,7 @@ import { hex, type PhysicalAddress, physicalAddress } from "./addresses.js";
 import { statusError } from "./errors.js";
 import type { WasmExports } from "./instance.js";
 import type { LinearMemory } from "./linear-memory.js";
+import type { MachineObservers } from "./observers.js";
 
 const PAGE_BYTES = 4096;
 /** Physical addresses are 52 bits wide. */
@@ -15,6 +16,7 @@ export class PhysicalMemory {
   constructor(
     private readonly exports: WasmExports,
     private readonly linear: LinearMemory,
+    private readonly observers: MachineObservers,
   ) {}
 
   /** First address of the arena from which page tables are taken. */
@@ -70,6 +72,12 @@ export class PhysicalMemory {
       this.linear.u8(frame + inPage, length).set(bytes.subarray(done, done + length));
       done += length;
     }
+    this.#tell(address, bytes.length);
+  }
+
+  #tell(address: bigint, length: number): void {
+    if (!this.observers.any) return;
+    for (const observer of this.observers.all) observer.written(address, length);
   }
 
   /** Reads bytes. Throws `bus-error` at the first address that nobody backs. */
@@ -103,5 +111,6 @@ export class PhysicalMemory {
       throw statusError(status, "write a 64-bit word", address);
     }
     this.linear.setU64(pointer, value);
+    this.#tell(address, 8);
   }
 }

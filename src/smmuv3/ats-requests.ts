@@ -124,7 +124,11 @@ export class AtsRequests {
   ): Pick<SmmuCompletion, "physical" | "size"> {
     const size = pageSize ?? SMALLEST_TRANSLATION_UNIT;
     const resolved = this.translator.resolved(sid, pasid ?? null);
-    if (!resolved || this.modeOf(resolved.configuration.entry) !== "split-stage") return { physical, size };
+    if (!resolved || this.modeOf(resolved.configuration.entry) !== "split-stage") {
+      // The intermediate address of split-stage ATS is translated again when the device uses it.
+      if (resolved) this.translator.sanitizer?.granted(resolved, iova, physical, size);
+      return { physical, size };
+    }
     return { physical: physicalAddress(intermediateAddress(this.engine, resolved, iova)), size };
   }
 }

@@ -172,6 +172,7 @@ export class CommandQueue {
         onStallTermination?.(command.sid);
         break;
       case "sync":
+        target.waited?.();
         this.complete(command.completion);
         break;
       case "prefetch-configuration":

@@ -70,6 +70,8 @@ export interface InvalidationTarget {
   invalidateConfiguration(request: ConfigurationInvalidation): void;
   invalidateTlb(request: TlbInvalidation): void;
   invalidateAtc(request: AtcInvalidation): void;
+  /** Software waits for those so far. */
+  waited?(): void;
 }
 
 /** Answer of software to a page request group (section 4.5.2), to be sent to the device. */

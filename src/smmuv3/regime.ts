@@ -3,9 +3,11 @@ import {
   ACCESS_EXECUTE,
   ACCESS_PRIVILEGED,
   OWNER_GLOBAL_BIT,
+  TABLE_IS_SECOND_STAGE,
   TABLE_UPDATES_ACCESSED,
   TABLE_UPDATES_DIRTY,
 } from "../../assembly/layout.js";
+import type { Selection } from "../access/caches.js";
 import type { Access } from "../engine/page-table.js";
 import type { Regime, Stage } from "../unit/translation.js";
 import type { ContextDescriptor, Granule, Half, Stage2, StreamTableEntry } from "./entries.js";
@@ -38,6 +40,15 @@ const OWNER_STAGE2 = 1n << 33n;
 const OWNER_WORLD = 3n << 34n;
 const OWNER_GLOBAL = 1n << BigInt(OWNER_GLOBAL_BIT);
 
+/** Fields of owners, for who compares them. */
+export const SMMU_OWNER = {
+  ASID: OWNER_ASID,
+  VMID: OWNER_VMID,
+  STAGES: OWNER_STAGE1 | OWNER_STAGE2,
+  WORLD: OWNER_WORLD,
+  GLOBAL: OWNER_GLOBAL,
+} as const;
+
 const WORLDS: Readonly<Record<StreamWorld, bigint>> = { "NS-EL1": 0n, "NS-EL2": 1n << 34n, "NS-EL2-E2H": 2n << 34n };
 
 function tlbOwner(asid: number, vmid: number, world: StreamWorld): bigint {
@@ -55,6 +66,13 @@ const STAGES: Readonly<Record<TlbInvalidation["stages"], OwnerMatch>> = {
   "stage-2": { mask: OWNER_STAGE1 | OWNER_STAGE2, owner: OWNER_STAGE2 },
   both: { mask: 0n, owner: 0n },
 };
+
+/** What an invalidation drops of the caches of translations (section 4.4). */
+export function tlbSelection(request: TlbInvalidation): Selection {
+  const within = request.range === null ? {} : { first: request.range.first, last: request.range.last };
+  const those = ownersOf(request).map((match) => ({ ...match, ...within }));
+  return { iotlb: those, nested: those, ...(request.leafOnly ? {} : { firstStage: those, secondStage: those }) };
+}
 
 /** Whose TLB entries an invalidation drops: those of any of the matches (section 4.4). */
 export function ownersOf({ stages, streamWorlds, vmid, asid, global }: TlbInvalidation): OwnerMatch[] {
@@ -96,6 +114,7 @@ export function stage2Table(stage2: Stage2): Stage {
     outputBits: stage2.outputBits,
     pageSizes: leafSizes(stage2),
     flags:
+      TABLE_IS_SECOND_STAGE |
       (stage2.accessFlagDisable ? ACCESS_FLAG_DISABLE : 0) |
       (stage2.executeByPrivilege ? EXECUTE_BY_PRIVILEGE : 0) |
       (stage2.wideAddresses ? WIDE_ADDRESSES : 0) |
@@ -158,7 +177,11 @@ export function makeRegime({ entry, context }: Configuration, smmu: Identificati
   const second = stage2 ? stage2Table(stage2) : null;
   const stages = (context ? OWNER_STAGE1 : 0n) | (stage2 ? OWNER_STAGE2 : 0n);
   const tags = tlbOwner(context?.asid ?? 0, entry.vmid, streamWorld) | stages;
-  const common = { tag: tags, owner: tags, ...overrides(entry) };
+  const byVa = { tag: tags, owner: tags };
+  const byIpa = tlbOwner(0, entry.vmid, streamWorld) | OWNER_STAGE2;
+  const secondStage = { tag: byIpa, owner: byIpa };
+  const walkTags = { firstStage: byVa, secondStage, nested: secondStage };
+  const common = { ...byVa, walkTags, ...overrides(entry) };
   if (!context) {
     return { ...common, first: second, last: last(second ? smmu.iasBits : smmu.oasBits), limitsInput: second !== null };
   }

@@ -3,12 +3,15 @@
  * version 3 (IHI 0070 G.b), sections 3.3 to 3.13 and 4.3 to 4.4.
  */
 import * as layout from "../../assembly/layout.js";
+import type { TranslationCounters } from "../access/counters.js";
 import type { Engine } from "../engine/engine.js";
 import type { Access } from "../engine/page-table.js";
+import { DmaSanitizer, type SanitizedUnit, type SanitizerOptions } from "../sanitizer/sanitizer.js";
+import { SMMU_OWNER_FIELDS } from "../sanitizer/smmuv3.js";
 import type { UnitMemory } from "../unit/memory.js";
 import type { DmaRequest, StructureRead } from "../unit/request.js";
 import { SingleRequest, type Traced } from "../unit/single-request.js";
-import { ResolvedSources } from "../unit/sources.js";
+import { type ResolvedSource, ResolvedSources } from "../unit/sources.js";
 import {
   accessAt,
   type EntryRead,
@@ -16,6 +19,7 @@ import {
   type Stage,
   Translation,
   type TranslationHandler,
+  type TranslationOptions,
   type UnitBatch,
   type UnitCounters,
 } from "../unit/translation.js";
@@ -34,7 +38,7 @@ import {
   lookUpEntry,
 } from "./lookup.js";
 import { batchCode, type SmmuFault, type SmmuTranslation } from "./outcome.js";
-import { makeRegime, ownersOf, stage2Table } from "./regime.js";
+import { makeRegime, stage2Table, tlbSelection } from "./regime.js";
 import type { RegisterFile } from "./registers.js";
 import {
   configurationFault,
@@ -60,8 +64,10 @@ export interface TranslatorOptions {
   readonly identification: Identification;
   readonly registers: RegisterFile;
   readonly memory: UnitMemory;
-  readonly iotlbEntries: number;
+  readonly caches: TranslationOptions;
   readonly configurationCacheEntries: number;
+  /** Looks for accesses that stale translations let through. */
+  readonly sanitizer: SanitizerOptions | undefined;
   /** How untranslated transactions end. */
   readonly untranslated: RequestKind;
 }
@@ -74,6 +80,8 @@ function describe({ level, address, entry }: EntryRead, stage: "S1" | "S2"): Str
 /** The configuration cache, the TLB, and the walks behind them. */
 export class Translator {
   readonly source: ConfigurationSource;
+  /** Null without the option. */
+  readonly sanitizer: DmaSanitizer | null;
   readonly #translation: Translation;
   readonly #resolved: ResolvedSources<ResolvedStream>;
   readonly #one: SingleRequest;
@@ -87,9 +95,17 @@ export class Translator {
     engine: Engine,
     private readonly options: TranslatorOptions,
   ) {
-    this.#translation = new Translation(engine, options.iotlbEntries);
+    this.#translation = new Translation(engine, options.caches);
     this.#resolved = new ResolvedSources(this.#translation, options.configurationCacheEntries);
     this.#kind = options.untranslated;
+    const sanitized: SanitizedUnit = {
+      fields: SMMU_OWNER_FIELDS,
+      sources: () => this.#resolved.all,
+      present: (source) => this.#present(source),
+    };
+    this.sanitizer = options.sanitizer
+      ? new DmaSanitizer(engine, this.#translation, sanitized, options.sanitizer)
+      : null;
     this.#handler = {
       resolve: (batch, index, sid, ssid) => this.#resolve(batch, index, sid, ssid),
       intercepted: () => {},
@@ -110,6 +126,7 @@ export class Translator {
       },
       read: (structure, address, count) => {
         const words = memory.readWords(address, count);
+        this.sanitizer?.watch(address);
         this.#one.note({ structure, address, words });
         return words;
       },
@@ -159,7 +176,7 @@ export class Translator {
 
   /** Makes the next translation of an address a walk. */
   forgetPage(iova: bigint): void {
-    this.#translation.invalidate(0n, 0n, iova, iova);
+    this.#translation.invalidate({ iotlb: [{ first: iova, last: iova }] });
   }
 
   invalidateConfiguration(request: ConfigurationInvalidation): void {
@@ -178,23 +195,26 @@ export class Translator {
   }
 
   invalidateTlb(request: TlbInvalidation): void {
-    for (const { mask, owner } of ownersOf(request)) {
-      this.#translation.invalidate(mask, owner, request.range?.first, request.range?.last);
-    }
+    this.#translation.invalidate(tlbSelection(request));
   }
 
   /** Empties every cache. */
   invalidateCaches(): void {
     this.#resolved.forgetWhere(() => true);
-    this.#translation.invalidate(0n, 0n);
+    this.#translation.invalidateAll();
   }
 
   get counters(): UnitCounters {
     return this.#translation.counters;
   }
 
+  get detailedCounters(): TranslationCounters {
+    return this.#translation.detailedCounters;
+  }
+
   release(): void {
     this.#resolved.forgetWhere(() => true);
+    this.sanitizer?.release();
     this.#translation.release();
     this.#one.release();
   }
@@ -208,8 +228,25 @@ export class Translator {
     const found = ssid === TRANSLATED ? { entry, context: null } : lookUpContext(this.source, entry, ssid);
     if (isFault(found)) return this.#misconfigured(batch, index, incoming, found);
     const handle = this.#translation.setRegime(sid, ssid, this.#regimeOf(found, ssid));
-    this.#resolved.add({ configuration: found, sid, pasid: ssid, handle });
+    const resolved = { configuration: found, sid, pasid: ssid, handle };
+    this.#resolved.add(resolved);
+    this.sanitizer?.compare(resolved);
     return true;
+  }
+
+  /** What memory says of a stream, and which structure in use differs from that. */
+  #present({ sid, pasid }: ResolvedSource): { readonly regime: Regime | null; readonly cache: string } {
+    // No part of the request that is being traced.
+    const source = {
+      ...this.source,
+      read: (_structure: string, address: bigint, count: number) => this.options.memory.readWords(address, count),
+    };
+    const entry = lookUpEntry(source, sid);
+    const known = this.#resolved.get(sid, pasid)?.configuration.entry;
+    if (isFault(entry) || entry.aborts) return { regime: null, cache: "STE" };
+    const cache = known?.stage1 && entry.stage1 && known.contexts.table === entry.contexts.table ? "CD" : "STE";
+    const found = pasid === TRANSLATED ? { entry, context: null } : lookUpContext(source, entry, pasid);
+    return { regime: isFault(found) ? null : this.#regimeOf(found, pasid), cache };
   }
 
   /** A translated transaction goes through stage 2 under split-stage ATS, and otherwise through nothing. */

@@ -1,13 +1,16 @@
 /** An Arm SMMUv3: Arm SMMU Architecture Specification version 3 (IHI 0070 G.b). Non-secure streams only. */
 import { NO_PASID } from "../../assembly/layout.js";
+import { smmuv3Names } from "../access/counters.js";
 import { type Iova, physicalAddress } from "../engine/addresses.js";
 import type { Engine } from "../engine/engine.js";
 import { IommuError } from "../engine/errors.js";
 import type { Access } from "../engine/page-table.js";
+import type { DmaSanitizer, SanitizerOptions } from "../sanitizer/sanitizer.js";
+import { sanitizedSmmuTarget } from "../sanitizer/smmuv3.js";
 import { UnitMemory } from "../unit/memory.js";
 import type { DmaRequest } from "../unit/request.js";
 import type { Traced } from "../unit/single-request.js";
-import { UnitBatch, type UnitCounters } from "../unit/translation.js";
+import { type TranslationOptions, UnitBatch, type UnitCounters } from "../unit/translation.js";
 import { type SmmuCompletion, translationForbidden } from "./ats.js";
 import { AtsRequests } from "./ats-requests.js";
 import { CommandQueue } from "./command-queue.js";
@@ -25,11 +28,11 @@ import { Translator } from "./translator.js";
 import { configurationFault } from "./walk-events.js";
 
 /** Options of a unit: what it has, the size of its TLB, and what it is connected to. */
-export interface SmmuUnitOptions extends IdentificationOptions {
-  /** Entries of the TLB, a power of two; default 64. */
-  readonly iotlbEntries?: number;
+export interface SmmuUnitOptions extends IdentificationOptions, TranslationOptions {
   /** Entries of the configuration cache (STE with CD); default 256. */
   readonly configurationCacheEntries?: number;
+  /** Looks for accesses that stale translations let through: see src/sanitizer/. Default: nobody does. */
+  readonly sanitizer?: SanitizerOptions;
   readonly onInterrupt?: InterruptSink;
   readonly onAtcInvalidation?: (request: AtcInvalidation) => void;
   readonly onPageGroupResponse?: (response: PageGroupResponse) => void;
@@ -88,7 +91,7 @@ export class SmmuUnit {
       identification,
       memory,
       notifications,
-      target,
+      target: options.sanitizer ? sanitizedSmmuTarget(target, () => this.#translator.sanitizer) : target,
       ...(deviceResponds ? { responds: deviceResponds } : {}),
       ...(onPageGroupResponse ? { onPageGroupResponse } : {}),
       onResume: (request) => this.stalls.resume(request),
@@ -109,7 +112,8 @@ export class SmmuUnit {
       identification,
       registers: this.registers,
       memory,
-      iotlbEntries: options.iotlbEntries ?? 64,
+      caches: options,
+      sanitizer: options.sanitizer,
       configurationCacheEntries: options.configurationCacheEntries ?? 256,
       untranslated: {
         refuse: ({ aborts }) => (aborts ? reporter.end("abort", null) : null),
@@ -215,6 +219,17 @@ export class SmmuUnit {
     return this.#translator.counters;
   }
 
+  /** By the names of the performance monitor counter group; the configuration cache is not counted. */
+  get performanceCounters(): Readonly<Record<string, number>> {
+    const names = smmuv3Names(this.#translator.detailedCounters);
+    return { ...names, trans_table_walk_access: this.counters.iommuMrds };
+  }
+
+  /** Null without the option. */
+  get sanitizer(): DmaSanitizer | null {
+    return this.#translator.sanitizer;
+  }
+
   /** Gives the unit's memory back; it must not be used any more. */
   release(): void {
     this.#translator.release();
@@ -253,7 +268,8 @@ export class SmmuUnit {
   }
 
   #translated(request: DmaRequest, access: Access): SmmuTranslation | SmmuFault {
-    const { sid, iova } = request;
+    const { sid, iova, sanitized = true } = request;
+    if (sanitized) this.sanitizer?.translated(sid, iova, access);
     if (this.registers.translationEnabled) {
       return this.registers.atsChecked ? this.#ats.translate(request, access) : this.#pass(iova);
     }

@@ -18,6 +18,8 @@ export interface DmaRequest {
   readonly execute?: boolean;
   /** Default: untranslated. */
   readonly type?: AddressType;
+  /** Whether a unit with a sanitizer looks whether a stale translation let the request through. Default: true. */
+  readonly sanitized?: boolean;
 }
 
 /** A successful Translation Completion: the answer to a translation request (ATS, PCI Express Base section 10.2). */

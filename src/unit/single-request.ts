@@ -30,6 +30,7 @@ export class SingleRequest {
     const batch = this.#batch;
     batch.iova[0] = iova;
     batch.source[0] = sid;
+    batch.sanitized = request.sanitized ?? true;
     batch.pasid[0] = pasid ?? layout.NO_PASID;
     const run = (): void => this.translation.translate(batch, 1, access, pasid !== undefined, this.handler);
     if (!this.#reads) run();

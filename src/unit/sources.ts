@@ -27,6 +27,10 @@ export class ResolvedSources<R extends ResolvedSource> {
     return this.#resolved.get(keyOf(sid, pasid));
   }
 
+  get all(): IterableIterator<R> {
+    return this.#resolved.values();
+  }
+
   /** What a request that went through a regime belongs to. */
   known(sid: number, pasid: number | null): R {
     const resolved = this.get(sid, pasid);

@@ -3,6 +3,8 @@
  * architecture resolves what a source's requests go through and judges what comes back.
  */
 import * as layout from "../../assembly/layout.js";
+import { Caches, type Selection, type TagAndOwner, type TranslationCachesGeometry } from "../access/caches.js";
+import { NO_COUNTERS, readCounters, type TranslationCounters } from "../access/counters.js";
 import { type PhysicalAddress, physicalAddress } from "../engine/addresses.js";
 import { Batch } from "../engine/batch.js";
 import type { Engine } from "../engine/engine.js";
@@ -44,6 +46,8 @@ export interface Regime {
   /** With the page, what an IOTLB entry is found by (64 bits); what it is invalidated by. */
   readonly tag: bigint;
   readonly owner: bigint;
+  /** What paging-structure entries and nested translations are found and invalidated by, in a unit that caches them. */
+  readonly walkTags?: WalkTags;
   readonly refusesPrivileged?: boolean;
   readonly refusesExecute?: boolean;
   readonly refusesInterruptRange?: boolean;
@@ -54,8 +58,45 @@ export interface Regime {
   readonly accessSet?: number;
 }
 
+/** Tags of what walks are cached by, the IOTLB apart. */
+export interface WalkTags {
+  readonly firstStage: TagAndOwner;
+  readonly secondStage: TagAndOwner;
+  readonly nested: TagAndOwner;
+}
+
+const WALK_TAG_FIELDS: readonly (readonly [keyof WalkTags, number])[] = [
+  ["firstStage", layout.WALK_TAG_FIRST],
+  ["secondStage", layout.WALK_TAG_SECOND],
+  ["nested", layout.WALK_TAG_NESTED],
+];
+
+/** The caches of translations of a unit. */
+export interface TranslationOptions {
+  /** Entries of the IOTLB, in which every page has one place; a power of two. Default 64, about what a Xeon E5 has. */
+  readonly iotlbEntries?: number;
+  /**
+   * Caches in its place: set-associative IOTLBs, paging-structure caches by level. Default: none; walks begin at the first
+   * table.
+   */
+  readonly caches?: TranslationCachesGeometry;
+}
+
+/** Whoever looks for accesses that stale translations let through. */
+export interface TranslationWatcher {
+  /** Linear address of its ring (SANITIZER_*). */
+  readonly ring: number;
+  /** Requests are about to be translated. */
+  begin(): void;
+  /** Requests of a source go through this from now on. */
+  resolved(source: number, pasid: number | null, regime: Regime): void;
+  /** What they go through is not known any more. */
+  forgotten(source: number, pasid: number | null): void;
+}
+
 /** A regime that was handed to the engine, and the handles of its tables. */
 export interface RegimeHandle {
+  readonly description: Regime;
   readonly regime: number;
   readonly first: number;
   readonly upper: number;
@@ -81,6 +122,8 @@ export interface EntryRead {
   readonly entry: bigint | null;
 }
 
+const LAST_ADDRESS = 0xffff_ffff_ffff_ffffn;
+
 /** Most entries that one nested walk reads: 5 levels, each behind a walk of 5, and the output's. */
 const MOST_READS = 64;
 
@@ -97,6 +140,9 @@ const REGIME_FLAGS = {
  * after any call.
  */
 export class UnitBatch extends Batch {
+  /** Whether a unit with a sanitizer looks for stale accesses among these. */
+  sanitized = true;
+
   constructor(engine: Engine, capacity: number) {
     super(engine.linear, capacity, 4);
   }
@@ -143,7 +189,7 @@ export class UnitBatch extends Batch {
   }
 
   /** For use by the unit: fills in the header and returns its linear address. */
-  prepare(count: number, access: number | "each", pasids: boolean): number {
+  prepare(count: number, access: number | "each", pasids: boolean, sanitizer = 0): number {
     this.checkCount(count);
     const header: readonly [field: number, value: number][] = [
       [layout.UNIT_BATCH_COUNT, count],
@@ -157,6 +203,7 @@ export class UnitBatch extends Batch {
       [layout.UNIT_BATCH_NEXT, 0],
       [layout.UNIT_BATCH_FAULT_COUNT, 0],
       [layout.UNIT_BATCH_FAULTS, this.column(3) + this.capacity * 4],
+      [layout.UNIT_BATCH_SANITIZER, sanitizer],
     ];
     for (const [field, value] of header) this.linear.setU32(this.header + field, value);
     this.code.fill(0, 0, count);
@@ -181,18 +228,24 @@ export interface TranslationHandler {
 
 export class Translation {
   readonly #handle: number;
+  /** Null: nobody looks for stale accesses. */
+  watcher: TranslationWatcher | null = null;
+  readonly #caches: Caches | null;
+  /** By handle of a regime: what memory describes in its place, and which kinds of access were ordinary before. */
+  readonly #replaced = new Map<number, { readonly now: RegimeHandle | null; readonly ordinary: number }>();
   readonly #log: number;
   readonly #walk: WalkBatch;
 
   /** Throws `memory-exhausted`, and `invalid` for an impossible geometry. */
   constructor(
     readonly engine: Engine,
-    iotlbEntries: number,
+    { iotlbEntries = 64, caches }: TranslationOptions = {},
   ) {
     if (!Number.isInteger(Math.log2(iotlbEntries)) || iotlbEntries > 1 << 20) {
       throw new IommuError("invalid", `IOTLB of ${iotlbEntries} entries`, undefined, "not a power of two up to 2^20");
     }
-    this.#handle = engine.exports.unitCreate(iotlbEntries) >>> 0;
+    this.#caches = caches ? new Caches(engine, caches) : null;
+    this.#handle = engine.exports.unitCreate(iotlbEntries, this.#caches?.handle ?? 0) >>> 0;
     if (this.#handle === 0) throw statusError(layout.STATUS_MEMORY_EXHAUSTED, "make a remapping unit");
     this.#log = engine.linear.allocate(MOST_READS * layout.READ_BYTES);
     this.#walk = new WalkBatch(engine.linear, 1);
@@ -215,6 +268,45 @@ export class Translation {
 
   /** Hands a regime in for a source. Throws `invalid` for an impossible table, `memory-exhausted`. */
   setRegime(source: number, pasid: number | null, regime: Regime): RegimeHandle {
+    const handle = this.#makeRegime(regime);
+    if (this.engine.exports.unitSetRegime(this.#handle, source, pasid ?? layout.NO_PASID, handle.regime) === 0) {
+      throw statusError(layout.STATUS_MEMORY_EXHAUSTED, `keep what requests of source ${source} go through`);
+    }
+    this.watcher?.resolved(source, pasid, regime);
+    return handle;
+  }
+
+  /**
+   * Notes what memory describes by now in the place of a regime that is in use: null when requests would fault,
+   * "the same" when it has not changed, or not any more.
+   */
+  setPresent(handle: RegimeHandle, present: Regime | null | "the same"): void {
+    const { exports, linear } = this.engine;
+    const replaced = this.#replaced.get(handle.regime);
+    if (replaced) {
+      this.#replaced.delete(handle.regime);
+      if (replaced.now) exports.regimeRelease(replaced.now.regime);
+      linear.setU32(handle.regime + layout.REGIME_ORDINARY, replaced.ordinary);
+    }
+    linear.setU32(handle.regime + layout.REGIME_NOW, handle.regime);
+    if (present === "the same") return;
+    const now = present && this.#makeRegime(present);
+    this.#replaced.set(handle.regime, { now, ordinary: linear.getU32(handle.regime + layout.REGIME_ORDINARY) });
+    linear.setU32(handle.regime + layout.REGIME_NOW, now?.regime ?? 0);
+    // Every request is made by itself, and looked at.
+    linear.setU32(handle.regime + layout.REGIME_ORDINARY, 0);
+  }
+
+  /** Where an access leads through a regime by memory alone; null when it faults. Nothing is changed or counted. */
+  lead(regime: Regime, iova: bigint, access: number): bigint | null {
+    const { exports } = this.engine;
+    const { regime: handle } = this.#makeRegime(regime);
+    const physical = BigInt.asUintN(64, exports.unitRehearse(handle, iova, access));
+    exports.regimeRelease(handle);
+    return physical === LAST_ADDRESS ? null : physical;
+  }
+
+  #makeRegime(regime: Regime): RegimeHandle {
     const { exports, linear } = this.engine;
     const first = regime.first ? this.#table(regime.first) : 0;
     const second = regime.second ? this.#table(regime.second) : 0;
@@ -234,26 +326,38 @@ export class Translation {
     for (const name of Object.keys(REGIME_FLAGS) as (keyof typeof REGIME_FLAGS)[]) {
       if (regime[name]) flags |= REGIME_FLAGS[name];
     }
-    const { last, tag, owner, accessClear = 0, accessSet = 0 } = regime;
+    const { last, tag, owner, walkTags, accessClear = 0, accessSet = 0 } = regime;
     const handle = exports.regimeCreate(first, upper, last, tag, owner, flags, accessClear, accessSet) >>> 0;
-    if (handle === 0 || exports.unitSetRegime(this.#handle, source, pasid ?? layout.NO_PASID, handle) === 0) {
-      throw statusError(layout.STATUS_MEMORY_EXHAUSTED, `keep what requests of source ${source} go through`);
+    if (handle === 0) throw statusError(layout.STATUS_MEMORY_EXHAUSTED, "keep what requests go through");
+    for (const [name, field] of walkTags ? WALK_TAG_FIELDS : []) {
+      const { tag, owner } = walkTags?.[name] ?? { tag: 0n, owner: 0n };
+      linear.u64(handle + layout.REGIME_WALK_TAGS + field, 2).set([tag, owner]);
     }
-    return { regime: handle, first, upper, second };
+    return { description: regime, regime: handle, first, upper, second };
   }
 
   /** Forgets what requests of a source go through: the next one is resolved anew. */
   forgetRegime(source: number, pasid: number | null, handle: RegimeHandle): void {
     this.engine.exports.unitSetRegime(this.#handle, source, pasid ?? layout.NO_PASID, 0);
+    this.watcher?.forgotten(source, pasid);
+    this.setPresent(handle, "the same");
     this.engine.exports.regimeRelease(handle.regime);
   }
 
-  /**
-   * Drops IOTLB entries whose owner agrees with `owner` in the bits of `mask` and whose page meets [first, last]; returns
-   * how many.
-   */
-  invalidate(mask: bigint, owner: bigint, first = 0n, last = 0xffff_ffff_ffff_ffffn): number {
-    return this.engine.exports.unitInvalidate(this.#handle, mask, owner, first, last) >>> 0;
+  /** Drops what a selection names of the caches that there are, and nothing else; returns how many entries that were. */
+  invalidate(selection: Selection): number {
+    if (this.#caches) return this.#caches.invalidate(selection);
+    let dropped = 0;
+    for (const { mask = 0n, owner = 0n, first = 0n, last = LAST_ADDRESS } of selection.iotlb ?? []) {
+      dropped += this.engine.exports.unitInvalidate(this.#handle, mask, owner, first, last) >>> 0;
+    }
+    return dropped;
+  }
+
+  /** Empties every cache. */
+  invalidateAll(): void {
+    const all = [{}];
+    this.invalidate({ iotlb: all, firstStage: all, secondStage: all, nested: all });
   }
 
   /** Translates the first `count` requests of a batch, in order. `pasids`: the batch's PASID column is filled in. */
@@ -264,7 +368,10 @@ export class Translation {
     pasids: boolean,
     handler: TranslationHandler,
   ): void {
-    const header = batch.prepare(count, access === "each" ? access : encodeAccess(access), pasids);
+    const watcher = batch.sanitized ? this.watcher : null;
+    watcher?.begin();
+    const kind = access === "each" ? access : encodeAccess(access);
+    const header = batch.prepare(count, kind, pasids, watcher?.ring ?? 0);
     const pasidOf = (index: number): number | null => {
       const pasid = pasids ? batch.pasid[index] : layout.NO_PASID;
       return pasid === layout.NO_PASID ? null : pasid;
@@ -360,9 +467,17 @@ export class Translation {
     };
   }
 
+  /** The same with every level of the paging-structure caches; zeroes where there are none. */
+  get detailedCounters(): TranslationCounters {
+    const { iommuRequests, iotlbLookup, iotlbHit } = this.counters;
+    const caches = this.#caches ? readCounters(this.engine, this.#caches.handle) : NO_COUNTERS;
+    return { ...caches, requests: iommuRequests, iotlbLookups: iotlbLookup, iotlbHits: iotlbHit };
+  }
+
   /** Gives the unit's memory back. Its regimes must have been forgotten. */
   release(): void {
     this.engine.exports.unitRelease(this.#handle);
+    this.#caches?.release();
     this.engine.linear.free(this.#log, MOST_READS * layout.READ_BYTES);
     this.#walk.release();
   }

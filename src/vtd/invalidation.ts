@@ -66,4 +66,6 @@ export interface InvalidationTarget {
   invalidatePasidIotlb(request: PasidIotlbInvalidation): void;
   invalidateDeviceTlb(request: DeviceTlbInvalidation): void;
   invalidateInterruptEntries(request: InterruptEntryInvalidation): void;
+  /** Software waits for those so far. */
+  waited?(): void;
 }

@@ -216,6 +216,7 @@ export class InvalidationQueue {
    * posted writes to nowhere are, and the wait completes all the same.
    */
   private complete({ statusWrite, interrupt }: InvalidationWait): void {
+    this.options.target.waited?.();
     if (statusWrite) this.options.memory.write32(statusWrite.address, statusWrite.data);
     if (!interrupt || this.state.ics !== 0) return;
     this.change({ ics: ICS_IWC });

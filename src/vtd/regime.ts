@@ -1,6 +1,7 @@
 /** From what governs a request to the tables that translate it and the tags of its IOTLB entries. */
 import {
   ACCESS_PRIVILEGED,
+  TABLE_IS_SECOND_STAGE,
   TABLE_READS_AS_WRITES,
   TABLE_REFUSES_INTERRUPT_RANGE,
   TABLE_RIGHTS_FIRST,
@@ -8,6 +9,7 @@ import {
   TABLE_UPDATES_DIRTY,
   TABLE_UPDATES_REFUSED,
 } from "../../assembly/layout.js";
+import { type VtdRequester, vtdTags } from "../cache/vtd.js";
 import type { Regime, Stage } from "../unit/translation.js";
 import type { Capabilities } from "./capabilities.js";
 import {
@@ -27,15 +29,7 @@ const SNOOP_CONTROL = 1 << 0;
 const WRITE_PROTECT = 1 << 0;
 const EXTENDED_ACCESSED = 1 << 1;
 const UPDATES = TABLE_UPDATES_ACCESSED | TABLE_UPDATES_DIRTY;
-
-/** IOTLB owner: domain in bits 15:0, PASID in 35:16, and whether a first stage took part in bit 36 (section 6.2.1). */
-export const OWNER_DOMAIN = 0xffffn;
-export const OWNER_PASID = 0xfffffn << 16n;
-export const OWNER_FIRST_STAGE = 1n << 36n;
-
-export function iotlbOwner(domain: number, pasid: number, firstStage: boolean): bigint {
-  return BigInt(domain) | (BigInt(pasid) << 16n) | (firstStage ? OWNER_FIRST_STAGE : 0n);
-}
+const SECOND_STAGE = TABLE_IS_SECOND_STAGE | TABLE_REFUSES_INTERRUPT_RANGE | TABLE_RIGHTS_FIRST;
 
 /** A regime and how to read what its walks report. */
 export interface VtdRegime {
@@ -50,7 +44,13 @@ function lastAddress(width: number): bigint {
   return (1n << BigInt(width)) - 1n;
 }
 
-function legacyRegime(entry: LegacyContext, capabilities: Capabilities, tag: bigint): VtdRegime {
+/** Tags and owners as the caches of translations have them (section 6.2). */
+function tagsOf(requester: VtdRequester): Pick<Regime, "tag" | "owner" | "walkTags"> {
+  const { iotlb, ...walkTags } = vtdTags(requester);
+  return { ...iotlb, walkTags };
+}
+
+function legacyRegime(entry: LegacyContext, capabilities: Capabilities, sid: number): VtdRegime {
   const { haw, mgaw, ecap, secondStagePageSizes } = capabilities;
   const passes = entry.translationType === TT_PASS_THROUGH;
   const first: Stage = {
@@ -60,14 +60,13 @@ function legacyRegime(entry: LegacyContext, capabilities: Capabilities, tag: big
     inputBits: Math.min(mgaw, entry.width),
     outputBits: haw,
     pageSizes: secondStagePageSizes,
-    flags: TABLE_REFUSES_INTERRUPT_RANGE | TABLE_RIGHTS_FIRST | (ecap.SC ? SNOOP_CONTROL : 0),
+    flags: SECOND_STAGE | (ecap.SC ? SNOOP_CONTROL : 0),
   };
   return {
     regime: {
       first: passes ? null : first,
       last: lastAddress(Math.min(haw, entry.width)),
-      tag,
-      owner: iotlbOwner(entry.domain, 0, false),
+      ...tagsOf({ sid, domain: entry.domain, pasid: null, firstStage: false, legacy: true }),
       refusesInterruptRange: true,
     },
     translator: passes ? "pass-through" : "legacy",
@@ -86,8 +85,7 @@ function secondStage(entry: PasidEntry, { haw, secondStagePageSizes }: Capabilit
     outputBits: haw,
     pageSizes: secondStagePageSizes,
     flags:
-      TABLE_REFUSES_INTERRUPT_RANGE |
-      TABLE_RIGHTS_FIRST |
+      SECOND_STAGE |
       SNOOP_CONTROL |
       (entry.secondStageUpdates ? UPDATES : 0) |
       (entry.snooped ? 0 : TABLE_UPDATES_REFUSED),
@@ -128,10 +126,9 @@ export function makeRegime(
   pasid: number | null,
 ): VtdRegime {
   const { context, pasidEntry: entry } = governing;
-  const tag = BigInt(sid) | (BigInt(pasid === null ? 0 : pasid + 1) << 16n);
   if (!entry) {
     if (!context.legacy) throw new Error("neither a legacy context entry nor a PASID entry");
-    return legacyRegime(context.legacy, capabilities, tag);
+    return legacyRegime(context.legacy, capabilities, sid);
   }
   const usesFirst = entry.type === PGTT_FIRST || entry.type === PGTT_NESTED;
   const second = entry.type === PGTT_NESTED ? secondStage(entry, capabilities) : undefined;
@@ -141,8 +138,7 @@ export function makeRegime(
       first: usesFirst ? firstStage(entry, capabilities) : only,
       ...(second ? { second } : {}),
       last: lastAddress(capabilities.haw),
-      tag,
-      owner: iotlbOwner(entry.domain, governing.pasid, usesFirst),
+      ...tagsOf({ sid, domain: entry.domain, pasid, ridPasid: governing.pasid, firstStage: usesFirst }),
       refusesPrivileged: !entry.supervisorRequests,
       refusesExecute: !capabilities.ecap.ERS,
       refusesInterruptRange: true,

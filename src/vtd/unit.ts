@@ -1,15 +1,20 @@
 /** An Intel VT-d remapping unit: Intel VT-d Architecture Specification Rev. 5.10. */
 import * as layout from "../../assembly/layout.js";
+import { vtdNames } from "../access/counters.js";
+import { vtdIotlbSelection, vtdPasidIotlbSelection } from "../cache/vtd.js";
 import {
   INTERRUPT_RANGE,
   type Iova,
   inInterruptRange,
   type PhysicalAddress,
   physicalAddress,
+  privateAddress,
 } from "../engine/addresses.js";
 import type { Engine } from "../engine/engine.js";
 import { IommuError } from "../engine/errors.js";
 import type { Access } from "../engine/page-table.js";
+import { DmaSanitizer, type SanitizedUnit, type SanitizerOptions } from "../sanitizer/sanitizer.js";
+import { sanitizedVtdTarget, VTD_OWNER_FIELDS } from "../sanitizer/vtd.js";
 import { UnitMemory } from "../unit/memory.js";
 import {
   type DmaRequest,
@@ -23,8 +28,10 @@ import { type ResolvedSource, ResolvedSources } from "../unit/sources.js";
 import {
   accessAt,
   type EntryRead,
+  type Regime,
   Translation,
   type TranslationHandler,
+  type TranslationOptions,
   type UnitCounters,
   UnitBatch,
 } from "../unit/translation.js";
@@ -52,17 +59,17 @@ import {
   lookUp,
 } from "./lookup.js";
 import { InvalidationQueue } from "./queue.js";
-import { iotlbOwner, makeRegime, OWNER_DOMAIN, OWNER_FIRST_STAGE, OWNER_PASID, type VtdRegime } from "./regime.js";
+import { makeRegime, type VtdRegime } from "./regime.js";
 import { RegisterFile } from "./registers.js";
 import { walkFault } from "./walk-faults.js";
 
 /** Options of a unit: its capabilities, the size of its caches, and what it is connected to. */
-export interface VtdUnitOptions extends CapabilityOptions {
-  /** Entries of the IOTLB, a power of two; default 64, about what is measured on a Xeon E5. */
-  readonly iotlbEntries?: number;
+export interface VtdUnitOptions extends CapabilityOptions, TranslationOptions {
   /** Entries of the context cache (default 256) and of the PASID cache (default 1024). */
   readonly contextCacheEntries?: number;
   readonly pasidCacheEntries?: number;
+  /** Looks for accesses that stale translations let through: see src/sanitizer/. Default: nobody does. */
+  readonly sanitizer?: SanitizerOptions;
   /** Receives the unit's interrupt messages. */
   readonly onMessage?: MessageSink;
   /** Receives device-TLB invalidations, and page group responses. */
@@ -101,13 +108,13 @@ interface Resolved extends ResolvedSource {
   readonly vtd: VtdRegime;
 }
 
-const LAST_ADDRESS = 0xffff_ffff_ffff_ffffn;
-const PAGE_SHIFT = 12n;
-
 /** A request-without-PASID to the interrupt range that is no interrupt (Table 15). */
 const NOT_AN_INTERRUPT = 0x29;
 /** Translated address beyond the host address width, and in the interrupt range: legacy, scalable (Table 30). */
 const TRANSLATED_FAULTS = { legacy: [0x4, 0xe], scalable: [0x83, 0x87] } as const;
+
+/** The first fault reason of PASID directories and tables (Table 30, SPD.1). */
+const FIRST_PASID_FAULT = 0x50;
 
 /** Flag of a batch's `code`: the fault was not reported. */
 export const UNREPORTED = 1 << 16;
@@ -123,6 +130,8 @@ export class VtdUnit {
   readonly faults: FaultRecorder;
   readonly registers: RegisterFile;
   readonly queue: InvalidationQueue;
+  /** Null without the option. */
+  readonly sanitizer: DmaSanitizer | null;
   readonly #engine: Engine;
   readonly #translation: Translation;
   readonly #contexts: ContextCache;
@@ -145,7 +154,7 @@ export class VtdUnit {
     this.#engine = engine;
     this.capabilities = makeCapabilities(options);
     const { capabilities } = this;
-    this.#translation = new Translation(engine, options.iotlbEntries ?? 64);
+    this.#translation = new Translation(engine, options);
     this.#translation.intercept(INTERRUPT_RANGE.first, INTERRUPT_RANGE.last);
     this.#resolved = new ResolvedSources(this.#translation);
     this.#contexts = new ContextCache(options.contextCacheEntries ?? 256, ({ sid }) =>
@@ -154,19 +163,34 @@ export class VtdUnit {
     this.#pasids = new PasidCache(options.pasidCacheEntries ?? 1024, ({ sid, pasid }) =>
       this.#resolved.forgetWhere((resolved) => resolved.sid === sid && resolved.governing.pasid === pasid),
     );
-    const target = this.#makeTarget(onDeviceTlbInvalidation);
+    const sanitized: SanitizedUnit = {
+      fields: VTD_OWNER_FIELDS,
+      sources: () => this.#resolved.all,
+      present: (source) => this.#present(source),
+    };
+    this.sanitizer = options.sanitizer
+      ? new DmaSanitizer(engine, this.#translation, sanitized, options.sanitizer)
+      : null;
+    const plain = this.#makeTarget(onDeviceTlbInvalidation);
+    const targetOf = (from: "queue" | "registers"): InvalidationTarget =>
+      this.sanitizer ? sanitizedVtdTarget(plain, this.sanitizer, from) : plain;
     const memory = new UnitMemory(engine);
     this.faults = new FaultRecorder({ capabilities, ...sink });
     this.queue = new InvalidationQueue({
       capabilities,
       faults: this.faults,
       memory,
-      target,
+      target: targetOf("queue"),
       ...sink,
       ...(deviceResponds ? { responds: deviceResponds } : {}),
       ...(onPageGroupResponse ? { onPageGroupResponse } : {}),
     });
-    this.registers = new RegisterFile({ capabilities, faults: this.faults, queue: this.queue, target });
+    this.registers = new RegisterFile({
+      capabilities,
+      faults: this.faults,
+      queue: this.queue,
+      target: targetOf("registers"),
+    });
 
     const registers = this.registers;
     this.#source = {
@@ -176,6 +200,7 @@ export class VtdUnit {
       },
       read: (structure, address, count) => {
         const words = memory.readWords(address, count);
+        this.sanitizer?.watch(address);
         this.#one.note({ structure, address, words });
         return words;
       },
@@ -257,13 +282,16 @@ export class VtdUnit {
       this.#translation.uncounted(asWrite);
       if (this.#fault) return completes() ? NOTHING_PERMITTED : this.#fault;
     }
+    const { physical, pageSize } = this.#one;
+    const size = pageSize ?? SMALLEST_TRANSLATION_UNIT;
+    this.sanitizer?.granted(this.#resolved.known(request.sid, request.pasid ?? null), request.iova, physical, size);
     return {
       ok: true,
-      physical: this.#one.physical,
+      physical,
       read: (grants & layout.GRANT_READ) !== 0,
       write,
       untranslatedOnly: false,
-      size: this.#one.pageSize ?? SMALLEST_TRANSLATION_UNIT,
+      size,
     };
   }
 
@@ -310,16 +338,22 @@ export class VtdUnit {
   invalidateCaches(): void {
     this.#contexts.invalidate({ granularity: "global", domain: 0, sid: 0, functionMask: 0 });
     this.#pasids.invalidate({ granularity: "global", domain: 0, pasid: 0 });
-    this.#translation.invalidate(0n, 0n);
+    this.#translation.invalidateAll();
   }
 
   get counters(): UnitCounters {
     return this.#translation.counters;
   }
 
+  /** By the names of the performance monitor; context and PASID cache are not counted. */
+  get performanceCounters(): Readonly<Record<string, number>> {
+    return { ...vtdNames(this.#translation.detailedCounters), iommu_mrds: this.counters.iommuMrds };
+  }
+
   /** Gives the unit's memory back; it must not be used any more. */
   release(): void {
     this.#resolved.forgetWhere(() => true);
+    this.sanitizer?.release();
     this.#translation.release();
     this.#one.release();
   }
@@ -353,8 +387,36 @@ export class VtdUnit {
     }
     const vtd = makeRegime(found, this.capabilities, sid, pasid);
     const handle = this.#translation.setRegime(sid, pasid, vtd.regime);
-    this.#resolved.add({ governing: found, sid, pasid, vtd, handle });
+    const resolved = { governing: found, sid, pasid, vtd, handle };
+    this.#resolved.add(resolved);
+    this.sanitizer?.compare(resolved);
     return true;
+  }
+
+  /** What governs a source by memory alone, and which cache has something else. */
+  #present(source: ResolvedSource): { readonly regime: Regime | null; readonly cache: string } {
+    const { sid, pasid } = source;
+    const memory = new UnitMemory(this.#engine);
+    const uncached: EntrySource = {
+      capabilities: this.capabilities,
+      rootTable: this.registers.rootTable,
+      read: (_structure, address, count) => memory.readWords(address, count),
+      cachedContext: () => undefined,
+      cacheContext: () => {},
+      cachedPasid: () => undefined,
+      cachePasid: () => {},
+    };
+    const found = lookUp(uncached, { sid, iova: privateAddress(0n), ...(pasid === null ? {} : { pasid }) });
+    const inPasidTable = isFault(found) ? found.fault >= FIRST_PASID_FAULT : this.#hasContextOf(sid, found);
+    const cache = inPasidTable ? "PASID cache" : "context cache";
+    if (isFault(found)) return { regime: null, cache };
+    return { regime: makeRegime(found, this.capabilities, sid, pasid).regime, cache };
+  }
+
+  #hasContextOf(sid: number, { context }: Governing): boolean {
+    const cached = this.#contexts.get(sid)?.scalable;
+    const { scalable } = context;
+    return cached?.table === scalable?.table && cached?.ridPasid === scalable?.ridPasid && scalable !== null;
   }
 
   // ---- Single requests ----
@@ -404,6 +466,7 @@ export class VtdUnit {
     if (inInterruptRange(request.iova)) {
       return this.#report(request, { fault: interrupt, faultProcessingDisabled });
     }
+    if (request.sanitized ?? true) this.sanitizer?.translated(request.sid, request.iova, this.#accessOf(request));
     return passed(request.iova);
   }
 
@@ -476,44 +539,16 @@ export class VtdUnit {
     return {
       invalidateContextCache: (request: ContextCacheInvalidation) => this.#contexts.invalidate(request),
       invalidatePasidCache: (request: PasidCacheInvalidation) => this.#pasids.invalidate(request),
-      invalidateIotlb: (request: IotlbInvalidation) => this.#invalidateIotlb(request),
-      invalidatePasidIotlb: (request: PasidIotlbInvalidation) => this.#invalidatePasidIotlb(request),
+      invalidateIotlb: (request: IotlbInvalidation) => this.#translation.invalidate(vtdIotlbSelection(request)),
+      invalidatePasidIotlb: (request: PasidIotlbInvalidation) =>
+        this.#translation.invalidate(vtdPasidIotlbSelection(request)),
       invalidateDeviceTlb: (request: DeviceTlbInvalidation) => onDeviceTlb?.(request),
       // Interrupt entries are not emulated, so none is cached.
       invalidateInterruptEntries: (_request: InterruptEntryInvalidation) => {},
     };
   }
-
-  #invalidateIotlb({ granularity, domain, address, addressMask }: IotlbInvalidation): void {
-    const owner = iotlbOwner(domain, 0, false);
-    if (granularity === "global") this.#translation.invalidate(0n, 0n);
-    else if (granularity === "domain") this.#translation.invalidate(OWNER_DOMAIN, owner);
-    else {
-      const [first, last] = pageRange(address, addressMask);
-      this.#translation.invalidate(OWNER_DOMAIN | OWNER_FIRST_STAGE, owner, first, last);
-      // The addresses of a first stage are not a domain's: everything of the domain goes.
-      this.#translation.invalidate(OWNER_DOMAIN | OWNER_FIRST_STAGE, owner | OWNER_FIRST_STAGE);
-    }
-  }
-
-  #invalidatePasidIotlb({ granularity, domain, pasid, address, addressMask }: PasidIotlbInvalidation): void {
-    if (granularity === "pasid") {
-      this.#translation.invalidate(OWNER_DOMAIN | OWNER_PASID, iotlbOwner(domain, pasid, false));
-      return;
-    }
-    const [first, last] = pageRange(address, addressMask);
-    const mask = OWNER_DOMAIN | OWNER_PASID | OWNER_FIRST_STAGE;
-    this.#translation.invalidate(mask, iotlbOwner(domain, pasid, true), first, last);
-  }
 }
 
 function passed(iova: bigint): VtdTranslation {
   return { ok: true, physical: physicalAddress(iova), pageSize: null, interrupt: false };
-}
-
-/** The naturally aligned 2^addressMask pages around an address. */
-function pageRange(address: bigint, addressMask: number): [first: bigint, last: bigint] {
-  const span = 1n << (PAGE_SHIFT + BigInt(addressMask));
-  const first = address & ~(span - 1n) & LAST_ADDRESS;
-  return [first, first + span - 1n > LAST_ADDRESS ? LAST_ADDRESS : first + span - 1n];
 }

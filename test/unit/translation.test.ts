@@ -104,7 +104,7 @@ class Machine {
   ) {
     this.#random = new Random(seed);
     this.#batch = new UnitBatch(engine, MOST_REQUESTS);
-    this.translation = new Translation(engine, 2 ** this.#random.below(7));
+    this.translation = new Translation(engine, { iotlbEntries: 2 ** this.#random.below(7) });
     if (this.#random.chance(0.8)) this.translation.intercept(INTERRUPT_FIRST, INTERRUPT_LAST);
     for (let i = 2 + this.#random.below(5); i > 0; i--) this.#devices.push(this.#makeDevice());
   }
@@ -263,7 +263,13 @@ class Machine {
     }
     if (random.chance(0.4)) {
       const first = random.chance(0.5) ? 0n : random.pick(REGIONS);
-      this.translation.invalidate(random.pick([0n, 1n, 3n]), BigInt(random.below(4)), first, first + LARGE - 1n);
+      const those = {
+        mask: random.pick([0n, 1n, 3n]),
+        owner: BigInt(random.below(4)),
+        first,
+        last: first + LARGE - 1n,
+      };
+      this.translation.invalidate({ iotlb: [those], firstStage: [those], secondStage: [those], nested: [those] });
     }
     for (const [device, handle] of random.chance(0.3) ? [...this.#handles] : []) {
       this.#handles.delete(device);
@@ -317,7 +323,7 @@ async function makeReaders(): Promise<{
 }> {
   const engine = await newEngine();
   const { pageSizes, outputBits, inputBits } = engine.format("vtdss");
-  const translation = new Translation(engine, 1);
+  const translation = new Translation(engine, { iotlbEntries: 1 });
   const batch = new UnitBatch(engine, MOST_REQUESTS);
   const unexpected = (): never => {
     throw new Error("neither an unknown source nor a fault was expected");
@@ -386,7 +392,7 @@ describe("a write whose translation was stored before the dirty flag was set", (
       pageSizes,
       flags: UPDATES,
     };
-    const translation = new Translation(engine, 64);
+    const translation = new Translation(engine);
     for (const source of [1, 2]) {
       translation.setRegime(source, null, { first, last: 0n, tag: BigInt(source), owner: 0n });
     }

@@ -478,7 +478,7 @@ export class Driver {
   invalidate(...descriptors: readonly Descriptor[]): void {
     for (const descriptor of descriptors) {
       const token = BigInt(++this.#waits);
-      this.#submit(descriptor, [WAIT_WITH_STATUS | (token << 32n), this.#status]);
+      this.submit(descriptor, [WAIT_WITH_STATUS | (token << 32n), this.#status]);
       expect(this.engine.memory.read64(physicalOf(this.#status)) & 0xffff_ffffn).toBe(token);
       expect(this.unit.read64(IQH)).toBe(BigInt(this.#tail));
     }
@@ -490,7 +490,8 @@ export class Driver {
     this.invalidate(iotlb("global"));
   }
 
-  #submit(...descriptors: readonly Descriptor[]): void {
+  /** Submits descriptors, and waits for nothing. */
+  submit(...descriptors: readonly Descriptor[]): void {
     const bytes = this.mode === "scalable" ? 32 : 16;
     for (const descriptor of descriptors) {
       const at = this.#queue + BigInt(this.#tail);

@@ -1,0 +1,210 @@
+/** Which invalidation a stale access lacked. */
+import type { CachePredicate } from "../cache/cache.js";
+import { type Assignment, type History, type Invalidation, type Moment, meets, sameRoots } from "./history.js";
+
+/** What was wrong with the invalidations, from the unmap (or move) to the access. */
+export type Mistake =
+  /** There was none that came near. */
+  | "forgotten"
+  /** None until the access; one that is right came later. */
+  | "late"
+  /** It came before the table was changed. */
+  | "before-unmap"
+  | "wrong-domain"
+  | "wrong-pasid"
+  | "wrong-asid"
+  | "wrong-vmid"
+  /** It was for translations of another stage, or of another kind of address. */
+  | "wrong-stage"
+  /** By ASID, and the translation is global. */
+  | "global-entry"
+  /** Its addresses do not reach this page. */
+  | "range-too-small"
+  /** What is cached of table pages was left, and one was freed. */
+  | "leaf-only"
+  | "not-waited-for"
+  /** The flush queue had not flushed yet. */
+  | "lazy-window"
+  /** Nor had it when the address was mapped again. */
+  | "reused-before-flush"
+  /** A context, PASID, stream table entry or context descriptor in use is not what memory says. */
+  | "configuration"
+  | "device-tlb";
+
+/** What made the translation stale. */
+export interface Change extends Moment {
+  readonly kind: "unmapped" | "mapped" | "moved";
+}
+
+export interface Cause {
+  readonly mistake: Mistake;
+  /** Null when nobody was seen to change the tables. */
+  readonly change: Change | null;
+  /** The invalidation that comes nearest, or the one that came late. */
+  readonly invalidation: Invalidation | null;
+  /** What holds the stale configuration. */
+  readonly cache: string | null;
+}
+
+/** A field of owners, and what it is to get it wrong. */
+export interface OwnerField {
+  readonly mask: bigint;
+  readonly mistake: Mistake;
+}
+
+/** A stale access as the engine notes it. */
+export interface Noted {
+  readonly source: number;
+  readonly pasid: number | null;
+  readonly iova: bigint;
+  readonly owner: bigint;
+  readonly operation: number;
+  /** Whether memory leads the address elsewhere by now, not nowhere. */
+  readonly reused: boolean;
+}
+
+const EVERYWHERE = { first: 0n, last: 0xffff_ffff_ffff_ffffn };
+
+function reaches({ first = EVERYWHERE.first, last = EVERYWHERE.last }: CachePredicate, address: bigint): boolean {
+  return first <= address && address <= last;
+}
+
+/** Bits of the owner that a predicate compares and that differ. */
+function difference({ mask = 0n, owner = 0n }: CachePredicate, of: bigint): bigint {
+  return (owner ^ of) & mask;
+}
+
+function selects(predicates: readonly CachePredicate[] | undefined, owner: bigint, address: bigint): boolean {
+  return predicates?.some((one) => reaches(one, address) && difference(one, owner) === 0n) ?? false;
+}
+
+/** Judges stale accesses by what software did. */
+export class Judge {
+  constructor(
+    private readonly history: History,
+    private readonly fields: readonly OwnerField[],
+    /** The bit of owners that says that a translation is global. */
+    private readonly global: bigint,
+  ) {}
+
+  judge(access: Noted): Cause {
+    const { history } = this;
+    const { source, pasid, iova, operation } = access;
+    const configuration = history.configurations.findLast(
+      (one) => one.source === source && one.pasid === pasid && one.first <= operation && operation <= one.last,
+    );
+    if (configuration) {
+      const change = { ...configuration.since, kind: "moved" as const };
+      return { mistake: "configuration", change, invalidation: null, cache: configuration.cache };
+    }
+    const { change, roots, secondOnly } = this.#change(access);
+    const after = change?.operation ?? 0;
+    const range = change && change.kind !== "moved" ? change : EVERYWHERE;
+    const candidates = history.invalidations.filter((one) => one.operation > after && one.operation <= operation);
+    const found = (mistake: Mistake, invalidation: Invalidation | null = null): Cause => {
+      return { mistake, change, invalidation, cache: null };
+    };
+
+    const reaching = candidates.filter((one) => selects(one.selection.iotlb, access.owner, iova));
+    const pending = reaching.findLast((one) => (one.completed ?? Number.POSITIVE_INFINITY) > operation);
+    if (pending) return found("not-waited-for", pending);
+    // A complete one was in effect: what was changed since, nobody saw.
+    if (reaching.some((one) => this.#drops(one, access, secondOnly))) return { ...found("forgotten"), change: null };
+    const leafOnly = reaching.at(-1);
+    if (leafOnly) return found("leaf-only", leafOnly);
+    const short = candidates.findLast((one) =>
+      one.selection.iotlb?.some((predicate) => difference(predicate, access.owner) === 0n && meets(range, predicate)),
+    );
+    if (short && range !== EVERYWHERE) return found("range-too-small", short);
+    for (const { mask, mistake } of this.fields) {
+      // What is not global needs no invalidation of global translations.
+      if (mask === this.global && (access.owner & mask) === 0n) continue;
+      const near = candidates.findLast((one) =>
+        one.selection.iotlb?.some((predicate) => {
+          const bits = difference(predicate, access.owner);
+          const wrongFieldOnly = reaches(predicate, iova) && bits !== 0n && (bits & ~mask) === 0n;
+          return wrongFieldOnly && !this.#isOfOthers(one, predicate, roots);
+        }),
+      );
+      if (near) return found(mistake, near);
+    }
+    const deferral = roots.map((root) => history.lastDeferral(root, iova, operation)).find((one) => one !== undefined);
+    const late = history.invalidations.find((one) => one.operation > operation && this.#drops(one, access, secondOnly));
+    if (deferral && deferral.operation > after) {
+      return found(access.reused ? "reused-before-flush" : "lazy-window", late ?? null);
+    }
+    const mapped = roots.map((root) => history.lastChange(root, iova, after - 1, ({ kind }) => kind === "mapped"))[0];
+    const early = history.invalidations.findLast(
+      (one) =>
+        one.operation < after && one.operation > (mapped?.operation ?? 0) && this.#drops(one, access, secondOnly),
+    );
+    if (early && change?.kind === "unmapped") return found("before-unmap", early);
+    return late ? found("late", late) : found("forgotten");
+  }
+
+  /** Whether an invalidation drops all that is cached of an address. */
+  #drops({ selection }: Invalidation, { owner, iova }: Noted, secondOnly: boolean): boolean {
+    const structures = secondOnly ? selection.secondStage : selection.firstStage;
+    return selects(selection.iotlb, owner, iova) && selects(structures, owner, iova);
+  }
+
+  /** What made the translation stale, and the tables that it came from. */
+  #change({ source, pasid, iova, owner, operation }: Noted): {
+    readonly change: (Change & { readonly first: bigint; readonly last: bigint }) | null;
+    readonly roots: readonly bigint[];
+    /** There is no first stage. */
+    readonly secondOnly: boolean;
+  } {
+    const { history } = this;
+    const whose = owner & ~this.global;
+    const of = (one: Assignment): boolean => one.operation <= operation && one.owner === whose;
+    const present = history.assignments.findLast(
+      (one) => one.source === source && one.pasid === pasid && one.operation <= operation,
+    );
+    const assignments = history.assignments.filter(of);
+    const last = assignments.at(-1);
+    const { operation: at = 0, time = null } = present ?? {};
+    const moved = { operation: at, time, kind: "moved" as const, ...EVERYWHERE };
+    if (present && present.owner !== whose) {
+      return { change: moved, roots: last?.roots ?? [], secondOnly: last?.secondOnly ?? false };
+    }
+    const { roots = [], secondOnly = false } = present ?? {};
+    const counts = ({ kind, freedTables }: { kind: string; freedTables: boolean }) =>
+      kind === "unmapped" || freedTables;
+    const [first, ...seconds] = roots;
+    const changed = first === undefined ? undefined : history.lastChange(first, iova, operation, counts);
+    const reuse = assignments.findLast((one, i) => i > 0 && !sameRoots(one.roots, assignments[i - 1].roots));
+    if (reuse && reuse.operation > (changed?.operation ?? 0)) {
+      return { change: { ...moved, operation: reuse.operation, time: reuse.time }, roots, secondOnly };
+    }
+    if (changed) return { change: changed, roots, secondOnly };
+    // A second stage changes addresses that the request does not show.
+    for (const root of seconds) {
+      const behind = history.lastChangeOf(root, operation, counts);
+      if (behind) return { change: { ...behind, ...EVERYWHERE }, roots, secondOnly };
+    }
+    return { change: null, roots, secondOnly };
+  }
+
+  /** Whether an invalidation was due to a change of other tables, so that it is no failed one of these. */
+  #isOfOthers(one: Invalidation, predicate: CachePredicate, roots: readonly bigint[]): boolean {
+    const { history } = this;
+    const others = history.assignments.filter(
+      ({ owner, roots: theirs }) => difference(predicate, owner) === 0n && !sameRoots(theirs, roots),
+    );
+    return others.some(({ owner, roots: theirs }) => {
+      const before = history.invalidations.findLast(
+        ({ operation, selection }) =>
+          operation < one.operation &&
+          selection.iotlb?.some((p) => difference(p, owner) === 0n && covers(p, predicate)),
+      );
+      const after = before?.operation ?? 0;
+      return theirs.some((root) => history.unmappedWithin(root, predicate, after, one.operation));
+    });
+  }
+}
+
+function covers(outer: CachePredicate, inner: CachePredicate): boolean {
+  const { first = EVERYWHERE.first, last = EVERYWHERE.last } = inner;
+  return reaches(outer, first) && reaches(outer, last);
+}
