@@ -2,6 +2,7 @@
 import { defaultLevels, type FormatDescription, findFormat } from "../engine/formats.js";
 import { loadModule } from "../engine/load.js";
 import { compareWorkload, workloadStrategies } from "../replay/compare-workload.js";
+import { importerInputs, importerOptions } from "../replay/importer-inputs.js";
 import { comparable } from "../replay/replays.js";
 import {
   comparisonCsv,
@@ -13,7 +14,7 @@ import {
 import { findStrategy } from "../strategies/strategies.js";
 import { workloadOptions } from "../workloads/workload.js";
 import { findWorkload } from "../workloads/workloads.js";
-import { type ImporterFlags, importerInputs, importersOf, ofImporters } from "./compare-importers.js";
+import { type ImporterFlags, importerFlags } from "./compare-importers.js";
 import { writeHtmlReport } from "./html-report.js";
 import { Progress } from "./progress.js";
 import { version } from "./version.js";
@@ -37,7 +38,9 @@ export async function compareOnWorkload(
   formats: readonly FormatDescription[],
 ): Promise<void> {
   const workload = findWorkload(name);
-  const strategies = flags.strategy?.map(findStrategy) ?? comparable(workloadStrategies, importersOf(flags));
+  const asked = importerInputs(importerFlags(flags), "workload");
+  const ofImporters = importerOptions(asked);
+  const strategies = flags.strategy?.map(findStrategy) ?? comparable(workloadStrategies, ofImporters.importers);
   const format = findFormat(formats, flags.format);
   const { seed, memory, operations } = workloadOptions(workload, flags);
   const inputs: WorkloadInputs = {
@@ -49,7 +52,7 @@ export async function compareOnWorkload(
     format: format.name,
     levels: flags.levels ?? defaultLevels(format),
     reclaim: flags.reclaim,
-    ...importerInputs(flags, "the workload's own"),
+    ...asked,
   };
   const progress = new Progress({ doing: "replaying", unit: "operations", total: operations });
   const comparison = await compareWorkload(await loadModule(), workload, {
@@ -57,7 +60,7 @@ export async function compareOnWorkload(
     format: format.name,
     levels: inputs.levels,
     reclaim: flags.reclaim,
-    ...ofImporters(flags),
+    ...ofImporters,
     recording: flags.html !== undefined,
     onProgress: (done) => progress.update(done),
   }).finally(() => progress.stop());

@@ -12,6 +12,7 @@ import {
   comparisonText,
   warnings,
 } from "../report/comparison.js";
+import { importerInputs, importerOptions } from "../replay/importer-inputs.js";
 import { comparable } from "../replay/replays.js";
 import { findStrategy, strategies, strategyNames } from "../strategies/strategies.js";
 import { openTraceText } from "../trace/open.js";
@@ -19,7 +20,7 @@ import { requireMappings } from "../trace/usable.js";
 import { memoryStates } from "../workloads/ageing.js";
 import { workloads } from "../workloads/workloads.js";
 import { oneOf, wholeNumber } from "./arguments.js";
-import { addImporterOptions, importerInputs, importersOf, ofImporters } from "./compare-importers.js";
+import { addImporterOptions, importerFlags } from "./compare-importers.js";
 import { compareOnWorkload, type WorkloadFlags } from "./compare-workload.js";
 import { namedList } from "./help.js";
 import { writeHtmlReport } from "./html-report.js";
@@ -136,7 +137,9 @@ export function addCompare(program: Command, formats: readonly FormatDescription
 }
 
 async function compare(trace: string, flags: CompareFlags, formats: readonly FormatDescription[]): Promise<void> {
-  const chosen = flags.strategy?.map(findStrategy) ?? comparable(strategies, importersOf(flags));
+  const asked = importerInputs(importerFlags(flags), "trace");
+  const ofImporters = importerOptions(asked);
+  const chosen = flags.strategy?.map(findStrategy) ?? comparable(strategies, ofImporters.importers);
   const format = findFormat(formats, flags.format);
   const levels = flags.levels ?? defaultLevels(format);
   const inputs: ComparisonInputs = {
@@ -145,7 +148,7 @@ async function compare(trace: string, flags: CompareFlags, formats: readonly For
     format: format.name,
     levels,
     reclaim: flags.reclaim,
-    ...importerInputs(flags, "aligned"),
+    ...asked,
     device: flags.device ?? null,
     from: flags.from ?? null,
     to: flags.to ?? null,
@@ -156,7 +159,7 @@ async function compare(trace: string, flags: CompareFlags, formats: readonly For
       format: format.name,
       levels,
       reclaim: flags.reclaim,
-      ...ofImporters(flags),
+      ...ofImporters,
       recording: flags.html !== undefined,
       timing: flags.timing ?? false,
       strict: flags.strict ?? false,

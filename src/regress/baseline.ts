@@ -10,7 +10,10 @@ const wallFields = {
 };
 const caseFields = {
   name: z.string(),
-  inputs: z.record(z.string(), z.union([z.string(), z.number(), z.null(), z.array(z.string())])),
+  inputs: z.record(
+    z.string(),
+    z.union([z.string(), z.number(), z.null(), z.array(z.string()), z.record(z.string(), z.number())]),
+  ),
   counters: z.record(z.string(), z.number()),
   wall: z.strictObject(wallFields).optional(),
 };

@@ -2,8 +2,9 @@
 import { isAbsolute, join } from "node:path";
 import { compareTrace } from "../replay/compare.js";
 import { compareWorkload } from "../replay/compare-workload.js";
+import { importerOptions } from "../replay/importer-inputs.js";
 import type { StrategyResult } from "../replay/replays.js";
-import { figureColumns } from "../report/comparison.js";
+import { figureColumns, importerColumns } from "../report/comparison.js";
 import { findStrategy } from "../strategies/strategies.js";
 import { TraceError } from "../trace/errors.js";
 import { openTraceText } from "../trace/open.js";
@@ -11,7 +12,7 @@ import { requireMappings } from "../trace/usable.js";
 import { findWorkload } from "../workloads/workloads.js";
 import type { CaseInputs } from "./suite.js";
 
-/** Counted figures by name: `trace.maps`, `workload.pieces`, `pa-congruent.leavesUsed`. The same everywhere. */
+/** Counted figures by name: `trace.maps`, `workload.pieces`, `pa-congruent.leavesUsed`, `pa-congruent.mlx5.entriesUsed`. The same everywhere. */
 export type Counters = Readonly<Record<string, number>>;
 
 /** Those of an object's fields that are counts. */
@@ -24,7 +25,10 @@ function counted(prefix: string, counts: object): [string, number][] {
 function counters(source: string, statistics: object, results: readonly StrategyResult[]): Counters {
   return Object.fromEntries([
     ...counted(source, statistics),
-    ...results.flatMap(({ strategy, figures }) => counted(strategy.name, figureColumns(figures))),
+    ...results.flatMap(({ strategy, figures, importers }) => [
+      ...counted(strategy.name, figureColumns(figures)),
+      ...importers.flatMap((each) => counted(`${strategy.name}.${each.name}`, importerColumns(each))),
+    ]),
   ]);
 }
 
@@ -34,7 +38,8 @@ function counters(source: string, statistics: object, results: readonly Strategy
  */
 export async function countCase(module: WebAssembly.Module, inputs: CaseInputs, directory: string): Promise<Counters> {
   const { format, levels, reclaim } = inputs;
-  const replay = { strategies: inputs.strategies.map(findStrategy), format, levels, reclaim };
+  const strategies = inputs.strategies.map(findStrategy);
+  const replay = { strategies, format, levels, reclaim, ...importerOptions(inputs) };
   if ("workload" in inputs) {
     const { seed, memory, operations } = inputs;
     const workload = findWorkload(inputs.workload);
