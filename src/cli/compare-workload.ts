@@ -4,13 +4,8 @@ import { loadModule } from "../engine/load.js";
 import { compareWorkload, workloadStrategies } from "../replay/compare-workload.js";
 import { importerInputs, importerOptions } from "../replay/importer-inputs.js";
 import { comparable } from "../replay/replays.js";
-import {
-  comparisonCsv,
-  type WorkloadInputs,
-  workloadJson,
-  workloadSubject,
-  workloadText,
-} from "../report/comparison.js";
+import { comparisonCsv, type WorkloadInputs, workloadJson, workloadText } from "../report/comparison.js";
+import { reportedWorkload } from "../report/html/reported.js";
 import { findStrategy } from "../strategies/strategies.js";
 import { workloadOptions } from "../workloads/workload.js";
 import { findWorkload } from "../workloads/workloads.js";
@@ -70,11 +65,9 @@ export async function compareOnWorkload(
   else process.stdout.write(`${workloadText(inputs, comparison)}\n`);
 
   if (flags.html !== undefined) {
-    const { domains, results } = comparison;
-    await writeHtmlReport(
-      flags.html,
-      { subject: workloadSubject(inputs, comparison), warnings: [], domains, results },
-      { inputs, document: workloadJson(version, inputs, comparison) },
-    );
+    await writeHtmlReport(flags.html, reportedWorkload(inputs, comparison), {
+      inputs,
+      document: workloadJson(version, inputs, comparison),
+    });
   }
 }

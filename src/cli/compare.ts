@@ -8,12 +8,12 @@ import {
   type ComparisonInputs,
   comparisonCsv,
   comparisonJson,
-  comparisonSubject,
   comparisonText,
   warnings,
 } from "../report/comparison.js";
 import { importerInputs, importerOptions } from "../replay/importer-inputs.js";
 import { comparable } from "../replay/replays.js";
+import { reportedTrace } from "../report/html/reported.js";
 import { findStrategy, strategies, strategyNames } from "../strategies/strategies.js";
 import { openTraceText } from "../trace/open.js";
 import { requireMappings } from "../trace/usable.js";
@@ -183,16 +183,10 @@ async function compare(trace: string, flags: CompareFlags, formats: readonly For
   else process.stdout.write(`${comparisonText(inputs, comparison)}\n`);
 
   if (flags.html !== undefined) {
-    await writeHtmlReport(
-      flags.html,
-      {
-        subject: comparisonSubject(inputs, comparison),
-        warnings: [...warnings(comparison), ...(comparison.incomplete === null ? [] : [comparison.incomplete])],
-        domains: comparison.domains,
-        results: comparison.results,
-      },
-      { inputs, document: comparisonJson(version, inputs, comparison) },
-    );
+    await writeHtmlReport(flags.html, reportedTrace(inputs, comparison), {
+      inputs,
+      document: comparisonJson(version, inputs, comparison),
+    });
   }
   for (const line of warnings(comparison)) process.stderr.write(`iommu-lab: ${line}\n`);
   if (comparison.timing) {

@@ -2,6 +2,7 @@
 import { plainTable, wrap } from "../report/table.js";
 import { grouped } from "../report/units.js";
 import type { CaseComparison, Difference, Regression } from "./compare.js";
+import type { CaseRun } from "./run.js";
 
 /** A figure with all its digits. */
 export function exact(value: Difference["before"]): string {
@@ -35,6 +36,12 @@ export function headline({ cases, compared, differing }: Regression): string {
   return parts.join("; ");
 }
 
+/** How much was counted, where there is no baseline. */
+export function countedSentence(runs: readonly CaseRun[]): string {
+  const figures = runs.reduce((sum, { counters }) => sum + Object.keys(counters).length, 0);
+  return `${plural(figures, "figure")} of ${plural(runs.length, "case")}`;
+}
+
 /** What a case that is in one of the two only is. */
 export const LONELY: Readonly<Record<string, string>> = { new: "not in the baseline", gone: "not in the suite" };
 
@@ -66,8 +73,9 @@ function indented(text: string): string {
     .join("\n");
 }
 
-function wallTable(cases: readonly CaseComparison[]): string {
-  const rows = cases.flatMap(({ name, wall }) =>
+/** Wall-clock figures of the cases that have them: name, milliseconds before and after, change, noise, verdict. */
+export function wallRows(cases: readonly CaseComparison[]): string[][] {
+  return cases.flatMap(({ name, wall }) =>
     wall === null
       ? []
       : [
@@ -81,6 +89,10 @@ function wallTable(cases: readonly CaseComparison[]): string {
           ],
         ],
   );
+}
+
+function wallTable(cases: readonly CaseComparison[]): string {
+  const rows = wallRows(cases);
   return rows.length === 0 ? "" : plainTable(["wall clock, ms", "before", "after", "change", "noise", ""], rows);
 }
 

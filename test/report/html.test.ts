@@ -179,7 +179,7 @@ describe("a report", () => {
         domains: comparison.domains.map(() => ({ name: evil })),
         results: results.map((result) => ({ ...result, strategy: { ...result.strategy, name: evil } })),
       },
-      { version: evil, command: evil, inputs: { trace: evil }, document: evil },
+      { version: evil, command: evil, inputs: { trace: evil }, document: evil, documentName: evil },
     );
     expect(text).not.toContain("<script");
     expect(text).not.toMatch(/(?:href|download|class|title)="[^"]*[<>]/);
