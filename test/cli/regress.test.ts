@@ -156,6 +156,35 @@ describe("iommu-lab regress", () => {
     expect(made[1]).toEqual(made[0]);
   });
 
+  it("--html writes what differs first and every case's charts, the same with 1 and with 2 workers", async () => {
+    const path = await edited();
+    const pages = await Promise.all(
+      ["1", "2"].map(async (workers) => {
+        const page = join(folder, `page.${workers}.html`);
+        const { status, stdout } = await regress("--baseline", path, "--html", page, "--workers", workers);
+        expect(status).toBe(1);
+        // Recording the way to the figures changes none of them.
+        expect(unwrapped(stdout)).toMatch(/: 1 of \d+ figures differ, in 1 of 4 cases /);
+        return readFile(page, "utf8");
+      }),
+    );
+    const [text] = pages;
+    expect(pages[1] === text).toBe(true);
+    const places = ["<h2>Differences", "nvme/size-aligned.leavesUsed</th><td>101</td>", "<h2>Cases", 'id="case-nvme"'];
+    const found = [...places, 'id="case-perf"', 'id="case-share"', 'id="case-import"', "<h2>How this was made"].map(
+      (place) => text.indexOf(place),
+    );
+    expect(found[0]).toBeGreaterThan(0);
+    expect(found).toEqual([...found].sort((a, b) => a - b));
+    expect(text.match(/<h2>Map of the IOVA space/g)?.length).toBe(4);
+    expect(text).toContain("<h3>Tidiness of the IOMMU and of xe</h3>");
+    const names = [...text.matchAll(/download="(.*?)"/g)].map(([, name]) => name);
+    expect(new Set(names).size).toBe(names.length);
+    expect(names).toEqual(
+      expect.arrayContaining(["nvme.leaves-by-size.csv", "import.map-hinted-mlx5.json", "regression.json"]),
+    );
+  }, 60_000);
+
   it("--junit writes well-formed XML with a test case a case, and the figures of the one that fails", async () => {
     const junit = join(folder, "junit.xml");
     await regress("--baseline", await edited(), "--junit", junit);
