@@ -28,7 +28,7 @@ export function caseChapter(name: string, inputs: CaseInputs, reported: Reported
 
 function table(heads: readonly string[], rows: readonly Html[]): Html {
   return html`<div class="scroll" role="region" aria-label="${heads[0]}" tabindex="0">
-<table>
+<table class="regression">
 <thead><tr>${heads.map((head) => html`<th scope="col">${head}</th>`)}</tr></thead>
 <tbody>
 ${rows}

@@ -36,6 +36,7 @@ th, td { padding: .3rem .6rem; border-bottom: 1px solid var(--line); text-align:
 thead th { vertical-align: bottom; white-space: normal; }
 th:first-child, td.words { text-align: left; }
 .strategies th:first-child { position: sticky; left: 0; background: var(--paper); }
+.regression th:first-child { min-width: 9rem; white-space: normal; overflow-wrap: anywhere; }
 .strategies .best > * { background: var(--field); }
 dl { display: grid; grid-template-columns: minmax(0, 1fr); gap: 0 1rem; font-size: .875rem; color: var(--muted); }
 dt { font-weight: 600; color: var(--ink); }
