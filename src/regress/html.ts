@@ -7,7 +7,7 @@ import type { ReportedComparison } from "../report/html/reported.js";
 import type { CaseComparison, Regression } from "./compare.js";
 import type { CaseRun } from "./run.js";
 import type { CaseInputs } from "./suite.js";
-import { countedSentence, exact, headline, LONELY, percent, wallRows } from "./text.js";
+import { countedSentence, headline, LONELY, percent, shown, wallRows } from "./text.js";
 
 /** Rows of differences that the page shows; its data has all of them. */
 const MOST_ROWS = 300;
@@ -46,7 +46,7 @@ function differencesSections({ cases }: Regression): Html[] {
   if (all.length === 0) return [];
   const rows = all.slice(0, MOST_ROWS).map(({ name, counter, before, after, change, allowed }) => {
     const rule = allowed === null ? "" : `allowed: ${allowed}`;
-    return row(`${name}/${counter}`, exact(before), exact(after), percent(change), rule);
+    return row(`${name}/${counter}`, shown(before), shown(after), percent(change), rule);
   });
   const more = all.length - rows.length;
   return [

@@ -45,11 +45,16 @@ export function countedSentence(runs: readonly CaseRun[]): string {
 /** What a case that is in one of the two only is. */
 export const LONELY: Readonly<Record<string, string>> = { new: "not in the baseline", gone: "not in the suite" };
 
-/** Longer values, which are lists of names, are cut so that a line keeps to 100 columns; the JSON has them whole. */
+/** Longer values, which are lists of names, are cut so that a line keeps to 100 columns; documents have them whole. */
 const WIDEST_VALUE = 22;
 
 function cut(text: string): string {
   return text.length > WIDEST_VALUE ? `${text.slice(0, WIDEST_VALUE - 3)}...` : text;
+}
+
+/** A figure as a table shows it. */
+export function shown(value: Difference["before"]): string {
+  return cut(exact(value));
 }
 
 /** A case's differences as an aligned table. */
@@ -58,8 +63,8 @@ export function differencesTable(differences: readonly Difference[]): string {
     ["counter", "before", "after", "change", ""],
     differences.map(({ counter, before, after, change, allowed }) => [
       counter,
-      cut(exact(before)),
-      cut(exact(after)),
+      shown(before),
+      shown(after),
       percent(change),
       allowed === null ? "" : "allowed",
     ]),
