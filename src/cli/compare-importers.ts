@@ -1,10 +1,8 @@
 /** Options of `compare` about who imports the buffers. */
 import { type Command, InvalidArgumentError, Option } from "commander";
-import { type AnyImporter, findImporter } from "../importers/importers.js";
-import type { ReplaysOptions } from "../replay/replays.js";
+import type { ImporterRequest } from "../replay/importer-inputs.js";
 import { type VirtualAddressMode, virtualAddressModes } from "../replay/virtual-addresses.js";
-import type { ComparisonInputs } from "../report/comparison.js";
-import { DEFAULT_WEIGHTS, parseWeights, type Weights } from "../strategies/joint.js";
+import { parseWeights, type Weights } from "../strategies/joint.js";
 import { wholeNumber } from "./arguments.js";
 
 export interface ImporterFlags {
@@ -41,32 +39,7 @@ export function addImporterOptions(command: Command): Command {
     );
 }
 
-/** Throws `invalid` for a name that no importer has. */
-export function importersOf({ importer = [] }: ImporterFlags): AnyImporter[] {
-  return [...new Set(importer)].map(findImporter);
-}
-
-/** The flags as a comparison takes them. */
-export function ofImporters(flags: ImporterFlags): Omit<ReplaysOptions, "strategies"> {
-  const { va: mode, vaOffset: offset } = flags;
-  return {
-    importers: importersOf(flags),
-    ...(flags.weights === undefined ? {} : { weights: flags.weights }),
-    virtualAddresses: { ...(mode === undefined ? {} : { mode }), ...(offset === undefined ? {} : { offset }) },
-  };
-}
-
-/** The flags as they stand at the head of a report; nothing where no importer was asked for. */
-export function importerInputs(
-  flags: ImporterFlags,
-  ownAddresses: string,
-): Pick<ComparisonInputs, "importers" | "va" | "vaOffset" | "weights"> {
-  const names = importersOf(flags).map(({ name }) => name);
-  if (names.length === 0) return {};
-  return {
-    importers: names,
-    va: flags.va ?? ownAddresses,
-    vaOffset: flags.vaOffset ?? 0,
-    weights: flags.weights ?? DEFAULT_WEIGHTS,
-  };
+/** What the flags ask for. */
+export function importerFlags({ importer, va, vaOffset, weights }: ImporterFlags): ImporterRequest {
+  return { importers: importer, va, vaOffset, weights };
 }

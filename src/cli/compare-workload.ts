@@ -2,20 +2,16 @@
 import { defaultLevels, type FormatDescription, findFormat } from "../engine/formats.js";
 import { loadModule } from "../engine/load.js";
 import { compareWorkload, workloadStrategies } from "../replay/compare-workload.js";
+import { importerInputs, importerOptions } from "../replay/importer-inputs.js";
 import type { TrafficChoice } from "../replay/replay.js";
 import { comparable } from "../replay/replays.js";
-import {
-  comparisonCsv,
-  type WorkloadInputs,
-  workloadJson,
-  workloadSubject,
-  workloadText,
-} from "../report/comparison.js";
+import { comparisonCsv, type WorkloadInputs, workloadJson, workloadText } from "../report/comparison.js";
+import { reportedWorkload } from "../report/html/reported.js";
 import { findStrategy } from "../strategies/strategies.js";
 import { workloadOptions } from "../workloads/workload.js";
 import { findWorkload } from "../workloads/workloads.js";
 import { trafficInputs } from "./compare-access.js";
-import { type ImporterFlags, importerInputs, importersOf, ofImporters } from "./compare-importers.js";
+import { type ImporterFlags, importerFlags } from "./compare-importers.js";
 import { writeHtmlReport } from "./html-report.js";
 import { Progress } from "./progress.js";
 import { version } from "./version.js";
@@ -40,7 +36,9 @@ export async function compareOnWorkload(
   traffic?: TrafficChoice,
 ): Promise<void> {
   const workload = findWorkload(name);
-  const strategies = flags.strategy?.map(findStrategy) ?? comparable(workloadStrategies, importersOf(flags));
+  const asked = importerInputs(importerFlags(flags), "workload");
+  const ofImporters = importerOptions(asked);
+  const strategies = flags.strategy?.map(findStrategy) ?? comparable(workloadStrategies, ofImporters.importers);
   const format = findFormat(formats, traffic?.machine.format ?? flags.format);
   const { seed, memory, operations } = workloadOptions(workload, flags);
   const inputs: WorkloadInputs = {
@@ -52,7 +50,7 @@ export async function compareOnWorkload(
     format: format.name,
     levels: traffic?.machine.levels ?? flags.levels ?? defaultLevels(format),
     reclaim: flags.reclaim,
-    ...importerInputs(flags, "the workload's own"),
+    ...asked,
     ...trafficInputs(traffic),
   };
   const progress = new Progress({ doing: "replaying", unit: "operations", total: operations });
@@ -61,7 +59,7 @@ export async function compareOnWorkload(
     format: format.name,
     levels: inputs.levels,
     reclaim: flags.reclaim,
-    ...ofImporters(flags),
+    ...ofImporters,
     ...(traffic === undefined ? {} : { traffic }),
     recording: flags.html !== undefined,
     onProgress: (done) => progress.update(done),
@@ -72,11 +70,9 @@ export async function compareOnWorkload(
   else process.stdout.write(`${workloadText(inputs, comparison)}\n`);
 
   if (flags.html !== undefined) {
-    const { domains, results } = comparison;
-    await writeHtmlReport(
-      flags.html,
-      { subject: workloadSubject(inputs, comparison), warnings: [], domains, results },
-      { inputs, document: workloadJson(version, inputs, comparison) },
-    );
+    await writeHtmlReport(flags.html, reportedWorkload(inputs, comparison), {
+      inputs,
+      document: workloadJson(version, inputs, comparison),
+    });
   }
 }

@@ -8,11 +8,12 @@ import {
   type ComparisonInputs,
   comparisonCsv,
   comparisonJson,
-  comparisonSubject,
   comparisonText,
   warnings,
 } from "../report/comparison.js";
+import { importerInputs, importerOptions } from "../replay/importer-inputs.js";
 import { comparable } from "../replay/replays.js";
+import { reportedTrace } from "../report/html/reported.js";
 import { findStrategy, strategies, strategyNames } from "../strategies/strategies.js";
 import { openTraceText } from "../trace/open.js";
 import { requireMappings } from "../trace/usable.js";
@@ -21,7 +22,7 @@ import { workloads } from "../workloads/workloads.js";
 import type { TrafficChoice } from "../replay/replay.js";
 import { oneOf, wholeNumber } from "./arguments.js";
 import { type AccessFlags, accessHelp, addAccessOptions, chosenTraffic, trafficInputs } from "./compare-access.js";
-import { addImporterOptions, importerInputs, importersOf, ofImporters } from "./compare-importers.js";
+import { addImporterOptions, importerFlags } from "./compare-importers.js";
 import { compareOnWorkload, type WorkloadFlags } from "./compare-workload.js";
 import { namedList } from "./help.js";
 import { writeHtmlReport } from "./html-report.js";
@@ -145,7 +146,9 @@ async function compare(
   formats: readonly FormatDescription[],
   traffic: TrafficChoice | undefined,
 ): Promise<void> {
-  const chosen = flags.strategy?.map(findStrategy) ?? comparable(strategies, importersOf(flags));
+  const asked = importerInputs(importerFlags(flags), "trace");
+  const ofImporters = importerOptions(asked);
+  const chosen = flags.strategy?.map(findStrategy) ?? comparable(strategies, ofImporters.importers);
   const format = findFormat(formats, traffic?.machine.format ?? flags.format);
   const levels = traffic?.machine.levels ?? flags.levels ?? defaultLevels(format);
   const inputs: ComparisonInputs = {
@@ -154,7 +157,7 @@ async function compare(
     format: format.name,
     levels,
     reclaim: flags.reclaim,
-    ...importerInputs(flags, "aligned"),
+    ...asked,
     device: flags.device ?? null,
     from: flags.from ?? null,
     to: flags.to ?? null,
@@ -166,7 +169,7 @@ async function compare(
       format: format.name,
       levels,
       reclaim: flags.reclaim,
-      ...ofImporters(flags),
+      ...ofImporters,
       recording: flags.html !== undefined,
       timing: flags.timing ?? false,
       strict: flags.strict ?? false,
@@ -191,16 +194,10 @@ async function compare(
   else process.stdout.write(`${comparisonText(inputs, comparison)}\n`);
 
   if (flags.html !== undefined) {
-    await writeHtmlReport(
-      flags.html,
-      {
-        subject: comparisonSubject(inputs, comparison),
-        warnings: [...warnings(comparison), ...(comparison.incomplete === null ? [] : [comparison.incomplete])],
-        domains: comparison.domains,
-        results: comparison.results,
-      },
-      { inputs, document: comparisonJson(version, inputs, comparison) },
-    );
+    await writeHtmlReport(flags.html, reportedTrace(inputs, comparison), {
+      inputs,
+      document: comparisonJson(version, inputs, comparison),
+    });
   }
   for (const line of warnings(comparison)) process.stderr.write(`iommu-lab: ${line}\n`);
   if (comparison.timing) {

@@ -16,9 +16,9 @@ import {
 import { RegressError } from "../regress/errors.js";
 import { type CaseRun, runSuite, stepsOf } from "../regress/run.js";
 import { packagedSuite, readSuite, SUITE_FILE } from "../regress/suite.js";
-import { regressionText } from "../regress/text.js";
-import { grouped } from "../report/units.js";
+import { countedSentence, regressionText } from "../regress/text.js";
 import { wholeNumber } from "./arguments.js";
+import { provenance } from "./html-report.js";
 import { Progress } from "./progress.js";
 import { version } from "./version.js";
 
@@ -33,6 +33,7 @@ interface RegressFlags {
   readonly junit?: string;
   readonly benchmarkJson?: string;
   readonly markdown?: string;
+  readonly html?: string;
 }
 
 function workerCount(text: string): number {
@@ -80,6 +81,7 @@ export function addRegress(program: Command, formats: readonly FormatDescription
     .addOption(ofComparison(new Option("--junit <file>", "write JUnit XML")))
     .option("--benchmark-json <file>", "write what github-action-benchmark reads (customSmallerIsBetter)")
     .addOption(ofComparison(new Option("--markdown <file>", "write a summary for a pull request")))
+    .option("--html <file>", "write a report with every case's charts, what differs first, one self-contained file")
     .addHelpText(
       "after",
       [
@@ -107,7 +109,7 @@ async function regress(file: string, flags: RegressFlags, formats: readonly Form
   const baseline = flags.baseline === undefined ? null : await readBaseline(flags.baseline);
   const progress = new Progress({ doing: "running", unit: "cases", total: stepsOf(suite, { wall }) });
   const runs = await runSuite(suite, {
-    ...{ workers: flags.workers, wall },
+    ...{ workers: flags.workers, wall, html: flags.html !== undefined },
     onProgress: (done) => progress.update(done),
   }).finally(() => progress.stop());
   const inputs: RegressInputs = { suite: file, baseline: baseline?.file ?? null, allow: flags.allow, wall, wallFails };
@@ -120,7 +122,12 @@ async function regress(file: string, flags: RegressFlags, formats: readonly Form
     if (flags.markdown !== undefined) await write(flags.markdown, regressionMarkdown(regression));
     if (!holds(regression, { wallFails })) process.exitCode = 1;
   }
-  if (flags.json) process.stdout.write(regressionJson(version, inputs, runs, regression));
+  const document = regressionJson(version, inputs, runs, regression);
+  if (flags.html !== undefined) {
+    const { regressionHtml } = await import("../regress/html.js");
+    await write(flags.html, regressionHtml(file, runs, regression, provenance(inputs, document, "regression.json")));
+  }
+  if (flags.json) process.stdout.write(document);
   else if (regression === null) process.stdout.write(`${countedText(file, runs, flags.saveBaseline)}\n`);
   else {
     const [answer, ...rest] = regressionText(regression).split("\n\n");
@@ -131,7 +138,6 @@ async function regress(file: string, flags: RegressFlags, formats: readonly Form
 }
 
 function countedText(file: string, runs: readonly CaseRun[], saved: string | undefined): string {
-  const figures = runs.reduce((sum, { counters }) => sum + Object.keys(counters).length, 0);
-  const counted = `${file}: ${grouped(figures)} figures of ${grouped(runs.length)} cases`;
+  const counted = `${file}: ${countedSentence(runs)}`;
   return saved === undefined ? `${counted}; --json prints them` : `${counted}, written to ${baselineFile(saved)}`;
 }

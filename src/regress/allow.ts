@@ -21,7 +21,7 @@ function matcher(pattern: string): (text: string) => boolean {
  * @throws RegressError `option`
  */
 export function parseAllow(text: string): AllowRule {
-  const found = /^([^/]+)\/([^/]+)<=(\d+(?:\.\d+)?)(%?)$/.exec(text);
+  const found = /^([^/]+)\/(.+)<=(\d+(?:\.\d+)?)(%?)$/.exec(text);
   if (!found)
     throw new RegressError("option", `"${text}"`, "not a rule CASE/COUNTER<=NUMBER or CASE/COUNTER<=PERCENT%");
   const [, name, counter, limit, percent] = found;

@@ -10,7 +10,10 @@ const wallFields = {
 };
 const caseFields = {
   name: z.string(),
-  inputs: z.record(z.string(), z.union([z.string(), z.number(), z.null(), z.array(z.string())])),
+  inputs: z.record(
+    z.string(),
+    z.union([z.string(), z.number(), z.null(), z.array(z.string()), z.record(z.string(), z.number())]),
+  ),
   counters: z.record(z.string(), z.number()),
   wall: z.strictObject(wallFields).optional(),
 };
@@ -40,6 +43,9 @@ export async function readBaseline(name: string): Promise<Baseline> {
 
 /** The text of a baseline, the same byte for byte for the same figures (wall-clock figures apart). */
 export function baselineText(runs: readonly CaseRun[]): string {
-  const cases = runs.map(({ wall, ...counted }) => ({ ...counted, ...(wall === null ? {} : { wall }) }));
+  const cases = runs.map(({ name, inputs, counters, wall }) => ({
+    ...{ name, inputs, counters },
+    ...(wall === null ? {} : { wall }),
+  }));
   return `${JSON.stringify({ baseline: 1, cases }, null, 2)}\n`;
 }

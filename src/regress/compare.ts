@@ -39,10 +39,12 @@ export interface Regression {
 
 type Value = number | string | null;
 
-function inputValues(inputs: object): [string, Value][] {
-  return Object.entries(inputs).map(([name, value]) => {
-    const text = Array.isArray(value) ? value.join(",") : (value as Value);
-    return [`inputs.${name}`, text === null ? null : String(text)];
+function inputValues(inputs: object, prefix = "inputs"): [string, Value][] {
+  return Object.entries(inputs).flatMap(([key, value]): [string, Value][] => {
+    const name = `${prefix}.${key}`;
+    if (Array.isArray(value)) return [[name, value.join(",")]];
+    if (typeof value === "object" && value !== null) return inputValues(value, name);
+    return [[name, value === null ? null : String(value)]];
   });
 }
 

@@ -1,6 +1,9 @@
 /** A regression run as the documents that other programs read. */
 import { createRequire } from "node:module";
 import type { Builder } from "junit-report-builder";
+import { findImporter } from "../importers/importers.js";
+import { withImporters } from "../strategies/placer.js";
+import { findStrategy } from "../strategies/strategies.js";
 import { type CaseComparison, holds, type Regression } from "./compare.js";
 import type { CaseRun } from "./run.js";
 import { differencesTable, exact, headline, LONELY, percent } from "./text.js";
@@ -71,15 +74,27 @@ const COSTS: Readonly<Record<string, string>> = {
   spanPeak: "bytes",
 };
 
-/** What github-action-benchmark reads as `customSmallerIsBetter`: what each strategy costs, and wall-clock figures. */
+/** The same of each of its importers. */
+const IMPORTER_COSTS: typeof COSTS = { entriesUsed: "entries", refused: "mappings" };
+
+/** Names and units of the counters of a case that are costs. */
+function costsOf({ strategies, importers = [] }: CaseRun["inputs"]): [string, string][] {
+  const under = (prefix: string, costs: typeof COSTS): [string, string][] =>
+    Object.entries(costs).map(([counter, unit]) => [`${prefix}.${counter}`, unit]);
+  const runs = withImporters(strategies.map(findStrategy), importers.map(findImporter));
+  return runs.flatMap(({ strategy }) => [
+    ...under(strategy.name, COSTS),
+    ...importers.flatMap((importer) => under(`${strategy.name}.${importer}`, IMPORTER_COSTS)),
+  ]);
+}
+
+/**
+ * What github-action-benchmark reads as `customSmallerIsBetter`: what each strategy costs the IOMMU
+ * and the importers, and wall-clock figures.
+ */
 export function benchmarkJson(runs: readonly CaseRun[]): string {
   const entries = runs.flatMap(({ name, inputs, counters, wall }) => [
-    ...inputs.strategies.flatMap((strategy) =>
-      Object.entries(COSTS).map(([counter, unit]) => {
-        const figure = `${strategy}.${counter}`;
-        return { name: `${name}/${figure}`, unit, value: counters[figure] };
-      }),
-    ),
+    ...costsOf(inputs).map(([figure, unit]) => ({ name: `${name}/${figure}`, unit, value: counters[figure] })),
     ...(wall === null
       ? []
       : [{ name: `${name}/wall`, unit: "ms", value: wall.milliseconds, range: `± ${wall.noise} %` }]),

@@ -2,8 +2,10 @@
 import { isAbsolute, join } from "node:path";
 import { compareTrace } from "../replay/compare.js";
 import { compareWorkload } from "../replay/compare-workload.js";
+import { importerOptions } from "../replay/importer-inputs.js";
 import type { StrategyResult } from "../replay/replays.js";
-import { figureColumns } from "../report/comparison.js";
+import { figureColumns, importerColumns } from "../report/comparison.js";
+import { type ReportedComparison, reportedTrace, reportedWorkload } from "../report/html/reported.js";
 import { findStrategy } from "../strategies/strategies.js";
 import { TraceError } from "../trace/errors.js";
 import { openTraceText } from "../trace/open.js";
@@ -11,7 +13,7 @@ import { requireMappings } from "../trace/usable.js";
 import { findWorkload } from "../workloads/workloads.js";
 import type { CaseInputs } from "./suite.js";
 
-/** Counted figures by name: `trace.maps`, `workload.pieces`, `pa-congruent.leavesUsed`. The same everywhere. */
+/** Counted figures by name: `trace.maps`, `workload.pieces`, `pa-congruent.leavesUsed`, `pa-congruent.mlx5.entriesUsed`. The same everywhere. */
 export type Counters = Readonly<Record<string, number>>;
 
 /** Those of an object's fields that are counts. */
@@ -24,31 +26,49 @@ function counted(prefix: string, counts: object): [string, number][] {
 function counters(source: string, statistics: object, results: readonly StrategyResult[]): Counters {
   return Object.fromEntries([
     ...counted(source, statistics),
-    ...results.flatMap(({ strategy, figures }) => counted(strategy.name, figureColumns(figures))),
+    ...results.flatMap(({ strategy, figures, importers }) => [
+      ...counted(strategy.name, figureColumns(figures)),
+      ...importers.flatMap((each) => counted(`${strategy.name}.${each.name}`, importerColumns(each))),
+    ]),
   ]);
 }
 
+export interface ReplayedCase {
+  readonly counters: Counters;
+  readonly reported: ReportedComparison;
+}
+
 /**
- * Replays a case. `directory` is where the paths of its traces begin.
+ * Replays a case, with `recording` for its charts. `directory` is where the paths of its traces begin.
  * @throws TraceError when the trace cannot be read to its end, or has nothing to replay; IommuError
  */
-export async function countCase(module: WebAssembly.Module, inputs: CaseInputs, directory: string): Promise<Counters> {
+export async function replayCase(
+  module: WebAssembly.Module,
+  inputs: CaseInputs,
+  directory: string,
+  recording = false,
+): Promise<ReplayedCase> {
   const { format, levels, reclaim } = inputs;
-  const replay = { strategies: inputs.strategies.map(findStrategy), format, levels, reclaim };
+  const strategies = inputs.strategies.map(findStrategy);
+  const replay = { strategies, format, levels, reclaim, recording, ...importerOptions(inputs) };
   if ("workload" in inputs) {
     const { seed, memory, operations } = inputs;
     const workload = findWorkload(inputs.workload);
-    const { statistics, results } = await compareWorkload(module, workload, { ...replay, seed, memory, operations });
-    return counters("workload", statistics, results);
+    const comparison = await compareWorkload(module, workload, { ...replay, seed, memory, operations });
+    return {
+      counters: counters("workload", comparison.statistics, comparison.results),
+      reported: reportedWorkload(inputs, comparison),
+    };
   }
   const file = isAbsolute(inputs.trace) ? inputs.trace : join(directory, inputs.trace);
-  const { statistics, results, incomplete } = await compareTrace(module, openTraceText(file), {
+  const comparison = await compareTrace(module, openTraceText(file), {
     ...replay,
     ...(inputs.device === null ? {} : { device: inputs.device }),
     ...(inputs.from === null ? {} : { from: inputs.from }),
     ...(inputs.to === null ? {} : { to: inputs.to }),
   });
+  const { statistics, results, incomplete } = comparison;
   if (incomplete !== null) throw new TraceError("gzip", incomplete);
   requireMappings(statistics, file);
-  return counters("trace", statistics, results);
+  return { counters: counters("trace", statistics, results), reported: reportedTrace(inputs, comparison) };
 }

@@ -5,7 +5,7 @@ import { RegressError } from "./errors.js";
 import type { Counters } from "./figures.js";
 import type { CaseInputs, Suite } from "./suite.js";
 import type { WallFigures } from "./wall.js";
-import type { Outcome, Task } from "./worker.js";
+import type { Counted, Outcome, Task } from "./worker.js";
 
 /** A case and what it counted. */
 export interface CaseRun {
@@ -13,6 +13,8 @@ export interface CaseRun {
   readonly inputs: CaseInputs;
   readonly counters: Counters;
   readonly wall: WallFigures | null;
+  /** Its part of an HTML report, where that was asked for. */
+  readonly chapter: string | null;
 }
 
 export interface RunOptions {
@@ -20,6 +22,8 @@ export interface RunOptions {
   readonly workers: number;
   /** Also measure how long each case takes; one at a time, after all are counted. */
   readonly wall: boolean;
+  /** Also report each case as HTML. */
+  readonly html?: boolean;
   /** Called after every step with how many are done. */
   readonly onProgress?: (done: number) => void;
 }
@@ -44,20 +48,20 @@ export async function runSuite(suite: Suite, options: RunOptions): Promise<CaseR
   });
   let done = 0;
   const step = async <T>(name: "count" | "time", { name: of, inputs }: Suite["cases"][number]): Promise<T> => {
-    const task: Task = { inputs, directory };
+    const task: Task = { inputs, directory, chapter: options.html ? of : null };
     const outcome = (await pool.run(task, { name })) as Outcome<T>;
     options.onProgress?.(++done);
     if ("reason" in outcome) throw new RegressError("case", `${suite.file}: case "${of}"`, outcome.reason);
     return outcome.result;
   };
   try {
-    const counted = await Promise.allSettled(suite.cases.map((each) => step<Counters>("count", each)));
+    const counted = await Promise.allSettled(suite.cases.map((each) => step<Counted>("count", each)));
     const runs: CaseRun[] = [];
     for (const [index, result] of counted.entries()) {
       if (result.status === "rejected") throw result.reason;
       const { name, inputs } = suite.cases[index];
       const wall = options.wall ? await step<WallFigures>("time", suite.cases[index]) : null;
-      runs.push({ name, inputs, counters: result.value, wall });
+      runs.push({ name, inputs, ...result.value, wall });
     }
     return runs;
   } finally {

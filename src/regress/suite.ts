@@ -4,10 +4,14 @@ import { dirname, join } from "node:path";
 import { z } from "zod";
 import { UnknownNameError } from "../engine/errors.js";
 import { defaultLevels, type FormatDescription, findFormat } from "../engine/formats.js";
+import { findImporter } from "../importers/importers.js";
 import { suggestion } from "../names.js";
 import { workloadStrategies } from "../replay/compare-workload.js";
-import type { ComparisonInputs, WorkloadInputs } from "../report/comparison.js";
+import { type ImporterInputs, importerInputs, importerOptions } from "../replay/importer-inputs.js";
 import { comparable } from "../replay/replays.js";
+import { virtualAddressModes } from "../replay/virtual-addresses.js";
+import type { ComparisonInputs, WorkloadInputs } from "../report/comparison.js";
+import { DEFAULT_WEIGHTS } from "../strategies/joint.js";
 import { asksImporter, findStrategy, strategies } from "../strategies/strategies.js";
 import { workloadOptions } from "../workloads/workload.js";
 import { findWorkload } from "../workloads/workloads.js";
@@ -32,6 +36,22 @@ const ofWorkloads = {
   memory: z.string().optional().describe("state of its physical memory (default: aged)"),
   operations: wholeNumber.optional().describe("its maps and unmaps (default: its own)"),
 };
+const weightFields = {
+  iommu: z.number().nonnegative().default(DEFAULT_WEIGHTS.iommu).describe("of an IOMMU leaf"),
+  importer: z.number().nonnegative().default(DEFAULT_WEIGHTS.importer).describe("of an importer's entry"),
+  space: z.number().nonnegative().default(DEFAULT_WEIGHTS.space).describe("of a page of IOVA space"),
+};
+const ofImporters = {
+  va: z
+    .enum(virtualAddressModes)
+    .optional()
+    .describe("virtual addresses of the buffers for their importers (default: the workload's own, or aligned)"),
+  vaOffset: wholeNumber
+    .multipleOf(4096, "not a multiple of 4096")
+    .optional()
+    .describe("bytes to add to every virtual address"),
+  weights: z.strictObject(weightFields).optional().describe("costs for the strategy joint"),
+};
 const caseFields = {
   name: z
     .string()
@@ -45,6 +65,8 @@ const caseFields = {
   levels: wholeNumber.optional().describe("levels of the tables (default: 4, or as many as the format has)"),
   reclaim: z.enum(["covered", "empty"]).default("covered").describe("table pages that an unmap frees"),
   strategies: z.array(z.string()).min(1).optional().describe("strategies to replay (default: all)"),
+  importers: z.array(z.string()).min(1).optional().describe("devices whose page-table entries are counted too"),
+  ...ofImporters,
 };
 const suiteFields = {
   $schema: z.string().optional(),
@@ -85,7 +107,8 @@ export function packagedSuite(): string {
  * nothing has, or makes no sense
  */
 export async function readSuite(file: string, formats: readonly FormatDescription[]): Promise<Suite> {
-  const fieldsAt = (path: readonly PropertyKey[]) => Object.keys(path.length === 0 ? suiteFields : caseFields);
+  const fieldsAt = (path: readonly PropertyKey[]) =>
+    Object.keys(path.length === 0 ? suiteFields : path.at(-1) === "weights" ? weightFields : caseFields);
   const { cases } = await readDocument(file, "suite", suiteSchema, fieldsAt);
   const names = new Set<string>();
   return {
@@ -123,6 +146,19 @@ class CasePlace {
   }
 }
 
+function caseImporters(document: CaseDocument, at: CasePlace): ImporterInputs {
+  if (document.importers === undefined) {
+    const misplaced = (Object.keys(ofImporters) as (keyof CaseDocument)[]).find(
+      (field) => document[field] !== undefined,
+    );
+    if (misplaced !== undefined) throw at.error([misplaced], "only a case with importers has this");
+  }
+  for (const [index, name] of (document.importers ?? []).entries()) {
+    at.check(["importers", index], () => findImporter(name));
+  }
+  return importerInputs(document, document.trace === undefined ? "workload" : "trace");
+}
+
 function caseInputs(document: CaseDocument, formats: readonly FormatDescription[], at: CasePlace): CaseInputs {
   const { trace, workload } = document;
   if ((trace === undefined) === (workload === undefined)) throw at.error([], "a case has a trace or a workload");
@@ -136,13 +172,17 @@ function caseInputs(document: CaseDocument, formats: readonly FormatDescription[
   if (levels < format.minLevels || levels > format.maxLevels) {
     throw at.error(["levels"], `${format.name} has ${format.minLevels} to ${format.maxLevels} levels`);
   }
-  const known = comparable(workload === undefined ? strategies : workloadStrategies, []);
+  const asked = caseImporters(document, at);
+  const { importers } = importerOptions(asked);
+  const known = comparable(workload === undefined ? strategies : workloadStrategies, importers);
   const named = document.strategies?.map((name, index) => {
     const strategy = at.check(["strategies", index], () => findStrategy(name));
     if (workload !== undefined && strategy.rule.source === "recorded") {
       throw at.error(["strategies", index], "a workload has no recorded IOVAs");
     }
-    if (asksImporter(strategy)) throw at.error(["strategies", index], "it needs an importer, which a suite has not");
+    if (asksImporter(strategy) && asked.importers === undefined) {
+      throw at.error(["strategies", index], "it needs importers to ask");
+    }
     return strategy.name;
   });
   const replay = {
@@ -150,6 +190,7 @@ function caseInputs(document: CaseDocument, formats: readonly FormatDescription[
     format: format.name,
     levels,
     reclaim: document.reclaim,
+    ...asked,
   };
   if (workload === undefined) {
     const { device = null, from = null, to = null } = document;

@@ -2,6 +2,7 @@
 import { plainTable, wrap } from "../report/table.js";
 import { grouped } from "../report/units.js";
 import type { CaseComparison, Difference, Regression } from "./compare.js";
+import type { CaseRun } from "./run.js";
 
 /** A figure with all its digits. */
 export function exact(value: Difference["before"]): string {
@@ -35,14 +36,25 @@ export function headline({ cases, compared, differing }: Regression): string {
   return parts.join("; ");
 }
 
+/** How much was counted, where there is no baseline. */
+export function countedSentence(runs: readonly CaseRun[]): string {
+  const figures = runs.reduce((sum, { counters }) => sum + Object.keys(counters).length, 0);
+  return `${plural(figures, "figure")} of ${plural(runs.length, "case")}`;
+}
+
 /** What a case that is in one of the two only is. */
 export const LONELY: Readonly<Record<string, string>> = { new: "not in the baseline", gone: "not in the suite" };
 
-/** Longer values, which are lists of names, are cut so that a line keeps to 100 columns; the JSON has them whole. */
+/** Longer values, which are lists of names, are cut so that a line keeps to 100 columns; documents have them whole. */
 const WIDEST_VALUE = 22;
 
 function cut(text: string): string {
   return text.length > WIDEST_VALUE ? `${text.slice(0, WIDEST_VALUE - 3)}...` : text;
+}
+
+/** A figure as a table shows it. */
+export function shown(value: Difference["before"]): string {
+  return cut(exact(value));
 }
 
 /** A case's differences as an aligned table. */
@@ -51,8 +63,8 @@ export function differencesTable(differences: readonly Difference[]): string {
     ["counter", "before", "after", "change", ""],
     differences.map(({ counter, before, after, change, allowed }) => [
       counter,
-      cut(exact(before)),
-      cut(exact(after)),
+      shown(before),
+      shown(after),
       percent(change),
       allowed === null ? "" : "allowed",
     ]),
@@ -66,8 +78,9 @@ function indented(text: string): string {
     .join("\n");
 }
 
-function wallTable(cases: readonly CaseComparison[]): string {
-  const rows = cases.flatMap(({ name, wall }) =>
+/** Wall-clock figures of the cases that have them: name, milliseconds before and after, change, noise, verdict. */
+export function wallRows(cases: readonly CaseComparison[]): string[][] {
+  return cases.flatMap(({ name, wall }) =>
     wall === null
       ? []
       : [
@@ -81,6 +94,10 @@ function wallTable(cases: readonly CaseComparison[]): string {
           ],
         ],
   );
+}
+
+function wallTable(cases: readonly CaseComparison[]): string {
+  const rows = wallRows(cases);
   return rows.length === 0 ? "" : plainTable(["wall clock, ms", "before", "after", "change", "noise", ""], rows);
 }
 

@@ -2,7 +2,7 @@
 import { IommuError } from "../engine/errors.js";
 import { loadModule } from "../engine/load.js";
 import { TraceError } from "../trace/errors.js";
-import { type Counters, countCase } from "./figures.js";
+import { type Counters, replayCase } from "./figures.js";
 import type { CaseInputs } from "./suite.js";
 import { measure, type WallFigures } from "./wall.js";
 
@@ -10,6 +10,8 @@ export interface Task {
   readonly inputs: CaseInputs;
   /** Where the paths of its traces begin. */
   readonly directory: string;
+  /** What a page's report of it is called; null where there is none. */
+  readonly chapter: string | null;
 }
 
 /** A result, or why the case could not be run: an error's type does not come through to another thread. */
@@ -24,11 +26,25 @@ async function outcome<T>(work: Promise<T>): Promise<Outcome<T>> {
   }
 }
 
-export async function count({ inputs, directory }: Task): Promise<Outcome<Counters>> {
-  return outcome(countCase(await loadModule(), inputs, directory));
+/** What was counted, with the report as HTML where there is one: its charts are drawn here, too. */
+export interface Counted {
+  readonly counters: Counters;
+  readonly chapter: string | null;
+}
+
+async function countCase({ inputs, directory, chapter }: Task): Promise<Counted> {
+  const { counters, reported } = await replayCase(await loadModule(), inputs, directory, chapter !== null);
+  if (chapter === null) return { counters, chapter };
+  // The charting library takes longer to load than a short trace to replay.
+  const { caseChapter } = await import("./html.js");
+  return { counters, chapter: caseChapter(chapter, inputs, reported).text };
+}
+
+export async function count(task: Task): Promise<Outcome<Counted>> {
+  return outcome(countCase(task));
 }
 
 export async function time({ inputs, directory }: Task): Promise<Outcome<WallFigures>> {
   const module = await loadModule();
-  return outcome(measure(() => countCase(module, inputs, directory)));
+  return outcome(measure(() => replayCase(module, inputs, directory)));
 }

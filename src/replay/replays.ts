@@ -133,6 +133,6 @@ export class Replays {
 }
 
 /** The strategies that can be compared when none is named: those that ask an importer only where there is one. */
-export function comparable(all: readonly Strategy[], importers: readonly AnyImporter[]): readonly Strategy[] {
+export function comparable(all: readonly Strategy[], importers: readonly AnyImporter[] = []): readonly Strategy[] {
   return importers.length > 0 ? all : all.filter((strategy) => !asksImporter(strategy));
 }

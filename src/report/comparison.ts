@@ -2,9 +2,10 @@ import { stringify } from "csv-stringify/sync";
 import type { Reclaim } from "../engine/page-table.js";
 import type { Comparison, StrategyComparison } from "../replay/compare.js";
 import type { WorkloadComparison } from "../replay/compare-workload.js";
+import type { ImporterFigures } from "../replay/importer-figures.js";
+import type { ImporterInputs } from "../replay/importer-inputs.js";
 import type { ReplayFigures } from "../replay/replay.js";
 import type { StrategyResult } from "../replay/replays.js";
-import type { Weights } from "../strategies/joint.js";
 import { accessColumns, accessText, type TrafficInputs } from "./access.js";
 import { IMPORTER_LEGEND, importerText, importerVerdict } from "./importers.js";
 import { plainTable, wrap } from "./table.js";
@@ -12,17 +13,11 @@ import { tradeDocument, tradeText } from "./trade.js";
 import { bytes, grouped, significant, sizeName } from "./units.js";
 
 /** What was asked, as it stands at the head of every report, whatever was compared. */
-interface ReplayInputs {
+interface ReplayInputs extends ImporterInputs {
   readonly strategies: readonly string[];
   readonly format: string;
   readonly levels: number;
   readonly reclaim: Reclaim;
-  /** Names of the importers, and what only they look at; absent where none was asked for. */
-  readonly importers?: readonly string[];
-  /** Where virtual addresses come from, and bytes added to them. */
-  readonly va?: string;
-  readonly vaOffset?: number;
-  readonly weights?: Weights;
   readonly traffic?: TrafficInputs;
 }
 
@@ -294,6 +289,11 @@ export function figureColumns({ leaves, ...rest }: ReplayFigures): Record<string
     [`leaves${sizeName(size)}AtEnd`, atEnd],
   ]);
   return { ...Object.fromEntries(bySize), ...rest };
+}
+
+/** An importer's figures likewise: entries of a size are `entries2M`. */
+export function importerColumns({ name: _, entries, ...rest }: ImporterFigures): Record<string, number> {
+  return { ...Object.fromEntries(entries.map(({ size, count }) => [`entries${sizeName(size)}`, count])), ...rest };
 }
 
 /** The comparison as CSV (RFC 4180), one row a strategy. */

@@ -43,6 +43,10 @@ describe("the command that makes a report again", () => {
     [["compare", "t.gz", "--html", "--csv"], "iommu-lab compare t.gz --html report.html"],
     [["compare", "my trace's.gz", "--timing"], "iommu-lab compare 'my trace'\\''s.gz' --html report.html"],
     [
+      ["regress", "--workers", "2", "--baseline", "main", "--html", "x.html", "--junit=j.xml", "--markdown", "m.md"],
+      "iommu-lab regress --baseline main --html report.html",
+    ],
+    [
       ["compare", "--strategy", "a,linux:max-align-shift=3"],
       "iommu-lab compare --strategy a,linux:max-align-shift=3 --html report.html",
     ],

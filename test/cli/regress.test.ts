@@ -36,13 +36,17 @@ beforeAll(async () => {
       { name: "nvme", trace: NVME, strategies: ["as-recorded", "size-aligned"] },
       { name: "perf", trace: PERF, strategies: ["linux"], format: "vmsav8-4k" },
       { name: "share", workload: "gpu-share", memory: "fresh", operations: 50, strategies: ["iommufd"] },
+      {
+        ...{ name: "import", workload: "gpu-share", operations: 50, strategies: ["linux", "hinted"] },
+        ...{ importers: ["mlx5", "xe"], va: "random", vaOffset: 4096, weights: { space: 0.5 } },
+      },
     ],
   });
   baseline = join(folder, "main.json");
   const { status, stdout } = await regress("--save-baseline", baseline);
   expect(status).toBe(0);
   expect(stdout).toBe(
-    `${suite}: ${Object.keys(await savedCounters()).length} figures of 3 cases, written to ${baseline}\n`,
+    `${suite}: ${Object.keys(await savedCounters()).length} figures of 4 cases, written to ${baseline}\n`,
   );
   original = await readFile(baseline, "utf8");
 }, 60_000);
@@ -66,7 +70,7 @@ describe("iommu-lab regress", () => {
   it("holds against the baseline that it saved, which is the same byte for byte with any number of workers", async () => {
     const { status, stdout, stderr } = await regress("--baseline", baseline);
     expect([status, stderr]).toEqual([0, ""]);
-    expect(unwrapped(stdout)).toMatch(/: all \d+ figures of 3 cases are the same $/);
+    expect(unwrapped(stdout)).toMatch(/: all \d+ figures of 4 cases are the same $/);
     const again = join(folder, "again.json");
     await regress("--save-baseline", again, "--workers", "1");
     expect(await readFile(again, "utf8")).toBe(original);
@@ -75,7 +79,7 @@ describe("iommu-lab regress", () => {
   it("names the one figure that an edited baseline has otherwise, with status 1", async () => {
     const { status, stdout } = await regress("--baseline", await edited());
     expect(status).toBe(1);
-    expect(unwrapped(stdout)).toMatch(/: 1 of \d+ figures differ, in 1 of 3 cases /);
+    expect(unwrapped(stdout)).toMatch(/: 1 of \d+ figures differ, in 1 of 4 cases /);
     expect(stdout).toMatch(
       /^nvme\n {2}counter +before +after +change\n {2}size-aligned\.leavesUsed +101 +100 +-0\.99 %\n$/m,
     );
@@ -88,6 +92,31 @@ describe("iommu-lab regress", () => {
     expect(allowed.status).toBe(0);
     expect(allowed.stdout).toMatch(/size-aligned\.leavesUsed +101 +100 +-0\.99 % +allowed/);
     expect((await regress("--baseline", path, "--allow", "nvme/*.leavesUsed<=0.5%")).status).toBe(1);
+  });
+
+  it("counts what importers get, as compare does, and lets it change when told", async () => {
+    const { stdout } = await run([
+      ...["compare", "--workload", "gpu-share", "--operations", "50", "--strategy", "linux,hinted", "--json"],
+      ...["--importer", "mlx5", "--importer", "xe", "--va", "random", "--va-offset", "4096"],
+    ]);
+    const compared = JSON.parse(stdout) as {
+      strategies: { name: string; importers: { name: string; entriesUsed: number; refused: number }[] }[];
+    };
+    const counters = await savedCounters();
+    expect(compared.strategies.map(({ name }) => name)).toEqual(["linux", "hinted/mlx5", "hinted/xe"]);
+    for (const { name, importers } of compared.strategies) {
+      for (const importer of importers) {
+        expect(counters[`import/${name}.${importer.name}.entriesUsed`]).toBe(importer.entriesUsed);
+        expect(counters[`import/${name}.${importer.name}.refused`]).toBe(importer.refused);
+      }
+    }
+    const figure = "hinted/mlx5.mlx5.entriesUsed";
+    const before = counters[`import/${figure}`];
+    const path = await file("entries.json", original.replace(`"${figure}": ${before},`, `"${figure}": ${before + 1},`));
+    const different = await regress("--baseline", path);
+    expect(different.status).toBe(1);
+    expect(different.stdout).toMatch(/^import\n.*\n {2}hinted\/mlx5\.mlx5\.entriesUsed /m);
+    expect((await regress("--baseline", path, "--allow", `import/${figure}<=1`)).status).toBe(0);
   });
 
   it("names what a strategy of another rule changes, under the name of the first", async () => {
@@ -107,6 +136,7 @@ describe("iommu-lab regress", () => {
       ["nvme", false],
       ["perf", false],
       ["share", true],
+      ["import", false],
     ]);
     const counters = comparisons[2].differences.map(({ counter }) => counter);
     expect(counters).toContain("no-align.spanPeak");
@@ -126,6 +156,35 @@ describe("iommu-lab regress", () => {
     expect(made[1]).toEqual(made[0]);
   });
 
+  it("--html writes what differs first and every case's charts, the same with 1 and with 2 workers", async () => {
+    const path = await edited();
+    const pages = await Promise.all(
+      ["1", "2"].map(async (workers) => {
+        const page = join(folder, `page.${workers}.html`);
+        const { status, stdout } = await regress("--baseline", path, "--html", page, "--workers", workers);
+        expect(status).toBe(1);
+        // Recording the way to the figures changes none of them.
+        expect(unwrapped(stdout)).toMatch(/: 1 of \d+ figures differ, in 1 of 4 cases /);
+        return readFile(page, "utf8");
+      }),
+    );
+    const [text] = pages;
+    expect(pages[1] === text).toBe(true);
+    const places = ["<h2>Differences", "nvme/size-aligned.leavesUsed</th><td>101</td>", "<h2>Cases", 'id="case-nvme"'];
+    const found = [...places, 'id="case-perf"', 'id="case-share"', 'id="case-import"', "<h2>How this was made"].map(
+      (place) => text.indexOf(place),
+    );
+    expect(found[0]).toBeGreaterThan(0);
+    expect(found).toEqual([...found].sort((a, b) => a - b));
+    expect(text.match(/<h2>Map of the IOVA space/g)?.length).toBe(4);
+    expect(text).toContain("<h3>Tidiness of the IOMMU and of xe</h3>");
+    const names = [...text.matchAll(/download="(.*?)"/g)].map(([, name]) => name);
+    expect(new Set(names).size).toBe(names.length);
+    expect(names).toEqual(
+      expect.arrayContaining(["nvme.leaves-by-size.csv", "import.map-hinted-mlx5.json", "regression.json"]),
+    );
+  }, 60_000);
+
   it("--junit writes well-formed XML with a test case a case, and the figures of the one that fails", async () => {
     const junit = join(folder, "junit.xml");
     await regress("--baseline", await edited(), "--junit", junit);
@@ -133,15 +192,16 @@ describe("iommu-lab regress", () => {
     const [testsuite] = root.children;
     expect([root.name, root.attributes]).toEqual([
       "testsuites",
-      { tests: "3", failures: "1", errors: "0", skipped: "0" },
+      { tests: "4", failures: "1", errors: "0", skipped: "0" },
     ]);
     expect(testsuite.children.map(({ name, attributes }) => [name, attributes.name])).toEqual([
       ["testcase", "nvme"],
       ["testcase", "perf"],
       ["testcase", "share"],
+      ["testcase", "import"],
     ]);
     const failures = testsuite.children.map(({ children }) => children.map(({ attributes }) => attributes.message));
-    expect(failures).toEqual([["1 figure differs"], [], []]);
+    expect(failures).toEqual([["1 figure differs"], [], [], []]);
     expect(testsuite.children[0].children[0].text).toMatch(/size-aligned\.leavesUsed +101 +100/);
   });
 
@@ -150,7 +210,9 @@ describe("iommu-lab regress", () => {
     expect((await regress("--benchmark-json", path)).status).toBe(0);
     const entries = JSON.parse(await readFile(path, "utf8")) as { name: string; unit: string; value: number }[];
     const counters = await savedCounters();
-    expect(entries.map(({ name }) => name)).toContain("nvme/as-recorded.tableBytesPeak");
+    expect(entries.map(({ name }) => name)).toEqual(
+      expect.arrayContaining(["nvme/as-recorded.tableBytesPeak", "import/hinted/xe.mlx5.entriesUsed"]),
+    );
     for (const { name, unit, value } of entries) {
       expect([unit, value]).toEqual([expect.stringMatching(/^(?:bytes|entries|mappings)$/), counters[name]]);
     }
@@ -160,7 +222,7 @@ describe("iommu-lab regress", () => {
     const path = join(folder, "summary.md");
     await regress("--baseline", await edited(), "--markdown", path);
     const [title, , ...table] = (await readFile(path, "utf8")).trimEnd().split("\n");
-    expect(title).toMatch(/^### iommu-lab regress: 1 of \d+ figures differ, in 1 of 3 cases$/);
+    expect(title).toMatch(/^### iommu-lab regress: 1 of \d+ figures differ, in 1 of 4 cases$/);
     expect(table).toEqual([
       "| case | counter | before | after | change |",
       "|---|---|--:|--:|--:|",

@@ -83,6 +83,20 @@ describe("differences", () => {
     ]);
   });
 
+  it("are the weights of joint, one by one", () => {
+    const weighed = (space: number) => {
+      const run = caseRun("a", {});
+      const weights = { iommu: 1, importer: 1, space };
+      return [{ ...run, inputs: { ...run.inputs, importers: ["mlx5", "xe"], va: "random", vaOffset: 0, weights } }];
+    };
+    const differences = (after: number) =>
+      compareRuns(SUITE, baselineOf(weighed(0)), weighed(after), []).cases[0].differences;
+    expect(differences(0)).toEqual([]);
+    expect(differences(0.5)).toEqual([
+      { counter: "inputs.weights.space", before: "0", after: "0.5", change: null, allowed: null },
+    ]);
+  });
+
   it("are new cases and cases that are gone, in the suite's order", () => {
     const old = baselineOf([caseRun("z", {}), caseRun("a", {})]);
     const regression = compareRuns(SUITE, old, [caseRun("b", {}), caseRun("a", {})], []);

@@ -34,12 +34,7 @@ describe("a suite", () => {
       {
         name: "a",
         inputs: {
-          ...{
-            trace: "a.gz",
-            strategies: comparable(strategies, []).map(({ name }) => name),
-            format: "vtdss",
-            levels: 4,
-          },
+          ...{ trace: "a.gz", strategies: comparable(strategies).map(({ name }) => name), format: "vtdss", levels: 4 },
           ...{ reclaim: "covered", device: null, from: null, to: null },
         },
       },
@@ -50,6 +45,25 @@ describe("a suite", () => {
           ...{ strategies: ["linux"], format: "vtdss", levels: 5, reclaim: "covered" },
         },
       },
+    ]);
+  });
+
+  it("has for importers what compare has, with every default said", async () => {
+    const { cases } = await read({
+      cases: [
+        { ...trace, importers: ["mlx5", "xe", "mlx5"] },
+        { ...workload, name: "b", importers: ["nouveau"], strategies: ["hinted"] },
+        { ...workload, name: "c", importers: ["xe"], va: "random", vaOffset: 8192, weights: { space: 0.5 } },
+      ],
+    });
+    const weights = { iommu: 1, importer: 1, space: 0 };
+    expect(cases.map(({ inputs }) => inputs)).toMatchObject([
+      {
+        ...{ importers: ["mlx5", "xe"], va: "aligned", vaOffset: 0, weights },
+        strategies: strategies.map(({ name }) => name),
+      },
+      { importers: ["nouveau-v2"], va: "the workload's own", vaOffset: 0, weights, strategies: ["hinted"] },
+      { importers: ["xe"], va: "random", vaOffset: 8192, weights: { ...weights, space: 0.5 } },
     ]);
   });
 
@@ -93,6 +107,42 @@ describe("a suite", () => {
       "recorded addresses of a workload",
       { cases: [{ ...workload, strategies: ["as-recorded"] }] },
       /cases\[0\]\.strategies\[0\]: a workload has no recorded IOVAs/,
+    ],
+    [
+      "an unknown importer",
+      { cases: [{ ...trace, importers: ["xe", "mlx4x"] }] },
+      /cases\[0\]\.importers\[1\]: .*\(did you mean "mlx5"\?\)/,
+    ],
+    ["no importers", { cases: [{ ...trace, importers: [] }] }, /cases\[0\]\.importers: Too small/],
+    [
+      "a strategy that has nobody to ask",
+      { cases: [{ ...trace, strategies: ["hinted"] }] },
+      /cases\[0\]\.strategies\[0\]: it needs importers to ask/,
+    ],
+    [
+      "virtual addresses for nobody",
+      { cases: [{ ...trace, va: "random" }] },
+      /cases\[0\]\.va: only a case with importers has this/,
+    ],
+    [
+      "virtual addresses that are none",
+      { cases: [{ ...trace, importers: ["xe"], va: "rndom" }] },
+      /cases\[0\]\.va: Invalid option/,
+    ],
+    [
+      "an offset inside a page",
+      { cases: [{ ...trace, importers: ["xe"], vaOffset: 100 }] },
+      /cases\[0\]\.vaOffset: not a multiple of 4096/,
+    ],
+    [
+      "a mistyped weight",
+      { cases: [{ ...trace, importers: ["xe"], weights: { spaec: 1 } }] },
+      /cases\[0\]\.weights: unknown field "spaec" \(did you mean "space"\?\)/,
+    ],
+    [
+      "a negative weight",
+      { cases: [{ ...trace, importers: ["xe"], weights: { space: -1 } }] },
+      /cases\[0\]\.weights\.space: Too small/,
     ],
     ["no strategies", { cases: [{ ...trace, strategies: [] }] }, /cases\[0\]\.strategies: Too small/],
   ])("with %s is refused, naming the place", async (_, document, message) => {

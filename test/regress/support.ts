@@ -9,7 +9,7 @@ export function caseRun(name: string, counters: Counters, wall: CaseRun["wall"] 
     ...{ workload: "nvme", seed: 1, memory: "aged", operations: 10 },
     ...{ strategies: ["linux"], format: "vtdss", levels: 4, reclaim: "covered" as const },
   };
-  return { name, inputs, counters, wall };
+  return { name, inputs, counters, wall, chapter: null };
 }
 
 export function baselineOf(runs: readonly CaseRun[]): Baseline {

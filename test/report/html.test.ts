@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { beforeAll, describe, expect, it } from "vitest";
 import type { LeafRange, LeafRanges } from "../../src/engine/leaf-ranges.js";
 import type { Comparison } from "../../src/replay/compare.js";
-import { comparisonHtml } from "../../src/report/html/comparison.js";
+import { comparisonHtml, comparisonSections } from "../../src/report/html/comparison.js";
 import { dataUrl } from "../../src/report/html/data.js";
 import { Html, html } from "../../src/report/html/html.js";
 import { MAP_COLUMNS, type MapLine, spaceMap } from "../../src/report/html/space-map.js";
@@ -166,6 +166,16 @@ describe("a report", () => {
     ]);
   });
 
+  it("of several on a page, names the data of each after it", () => {
+    const downloadsOf = (name?: string): string[] =>
+      comparisonSections(reported(comparison, ["mlx5"]), name).flatMap(({ text }) =>
+        [...text.matchAll(/download="(.*?)"/g)].map(([, file]) => file),
+      );
+    const alone = downloadsOf();
+    expect(alone).toContain("tidiness-mlx5.csv");
+    expect(downloadsOf("a")).toEqual(alone.map((file) => `a.${file}`));
+  });
+
   it("escapes whatever names there are", () => {
     const evil = "<script>alert(1)</script>\"'&";
     const { results, ...rest } = reported(comparison, [evil]);
@@ -179,7 +189,7 @@ describe("a report", () => {
         domains: comparison.domains.map(() => ({ name: evil })),
         results: results.map((result) => ({ ...result, strategy: { ...result.strategy, name: evil } })),
       },
-      { version: evil, command: evil, inputs: { trace: evil }, document: evil },
+      { version: evil, command: evil, inputs: { trace: evil }, document: evil, documentName: evil },
     );
     expect(text).not.toContain("<script");
     expect(text).not.toMatch(/(?:href|download|class|title)="[^"]*[<>]/);

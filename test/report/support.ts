@@ -4,7 +4,8 @@ import { createGunzip } from "node:zlib";
 import { loadModule } from "../../src/engine/load.js";
 import { type Comparison, compareTrace } from "../../src/replay/compare.js";
 import { bestStrategy, verdict } from "../../src/report/comparison.js";
-import type { Provenance, ReportedComparison } from "../../src/report/html/comparison.js";
+import type { Provenance } from "../../src/report/html/comparison.js";
+import type { ReportedComparison } from "../../src/report/html/reported.js";
 import type { ImporterFigures } from "../../src/replay/importer-figures.js";
 
 export const VFIO = "test/fixtures/traces/vtd-vfio.trace.gz";
@@ -43,4 +44,5 @@ export const PROVENANCE: Provenance = {
   command: "iommu-lab compare trace.gz --html report.html",
   inputs: { trace: "trace.gz", device: null },
   document: '{"command":"compare"}\n',
+  documentName: "comparison.json",
 };

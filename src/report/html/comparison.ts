@@ -7,24 +7,8 @@ import { spaceMaps } from "./map-figure.js";
 import { spanFigure } from "./over-time.js";
 import { definitions, page, section } from "./page.js";
 import { strategyTable } from "./strategy-table.js";
-import type { StrategyResult } from "../../replay/replays.js";
+import type { ReportedComparison } from "./reported.js";
 import { importerTidinessFigure } from "./tidiness.js";
-
-export interface ReportedComparison {
-  /** What was compared, in a line. */
-  readonly subject: string;
-  /** The answer in a sentence, with its figure. */
-  readonly answer: string;
-  /** What else came out, a sentence each. */
-  readonly remarks: readonly string[];
-  /** Name of the strategy that the answer is about, null when there is none. */
-  readonly best: string | null;
-  /** What a reader of the figures should know about the input. */
-  readonly warnings: readonly string[];
-  readonly domains: readonly { readonly name: string }[];
-  /** One or more. */
-  readonly results: readonly StrategyResult[];
-}
 
 /** How a report was made, so that it can be repeated. */
 export interface Provenance {
@@ -32,19 +16,26 @@ export interface Provenance {
   /** As it is typed. */
   readonly command: string;
   readonly inputs: Readonly<Record<string, unknown>>;
-  /** The same result as `--json` prints it. */
+  /** The same result as `--json` prints it, and what its file is called. */
   readonly document: string;
+  readonly documentName: string;
 }
 
-const figures = (all: readonly Figure[]): Html => html`<div class="figures">
-${all.map(figure)}
+/** @param of whom the data is, where a page has that of several: its files are called after it */
+const figures = (all: readonly Figure[], of?: string): Html => html`<div class="figures">
+${all.map((each) =>
+  figure(of === undefined || !each.data ? each : { ...each, data: { ...each.data, name: `${of}.${each.data.name}` } }),
+)}
 </div>`;
 
 /**
- * The sections of a comparison, for a page of one or of several. Charts need recordings for the IOVA space over time and
- * for its maps; without them these are left out.
+ * The sections of a comparison, for a page of one, or of several with a name each. Charts need recordings for the IOVA
+ * space over time and for its maps; without them these are left out.
  */
-export function comparisonSections({ results, best, remarks, warnings, domains }: ReportedComparison): Html[] {
+export function comparisonSections(
+  { results, best, remarks, warnings, domains }: ReportedComparison,
+  name?: string,
+): Html[] {
   const importers = results[0].importers;
   const span = spanFigure(results);
   const mapped = mappedMemoryFigure(results);
@@ -57,15 +48,18 @@ export function comparisonSections({ results, best, remarks, warnings, domains }
     section("Strategies", strategyTable(results, best)),
     section(
       "Charts",
-      figures([
-        leavesFigure(results),
-        ...(mapped ? [mapped] : []),
-        ...(importers.length === 0
-          ? [tidinessFigure(results)]
-          : importers.map((_, index) => importerTidinessFigure(results, index))),
-        tableMemoryFigure(results),
-        ...(span ? [span] : []),
-      ]),
+      figures(
+        [
+          leavesFigure(results),
+          ...(mapped ? [mapped] : []),
+          ...(importers.length === 0
+            ? [tidinessFigure(results)]
+            : importers.map((_, index) => importerTidinessFigure(results, index))),
+          tableMemoryFigure(results),
+          ...(span ? [span] : []),
+        ],
+        name,
+      ),
     ),
     ...(maps
       ? [
@@ -73,7 +67,7 @@ export function comparisonSections({ results, best, remarks, warnings, domains }
             "Map of the IOVA space",
             html`<p class="note">${maps.caption}</p>`,
             legend(maps.legend),
-            figures(maps.figures),
+            figures(maps.figures, name),
           ),
         ]
       : []),
@@ -82,18 +76,22 @@ export function comparisonSections({ results, best, remarks, warnings, domains }
 
 function inputText(value: unknown): string {
   if (value === null) return "not given";
-  if (Array.isArray(value)) return value.join(", ");
+  if (Array.isArray(value)) return value.length === 0 ? "none" : value.join(", ");
   return typeof value === "object" ? JSON.stringify(value) : String(value);
 }
 
+/** What was asked. */
+export function inputsList(inputs: Provenance["inputs"], ...before: readonly (readonly [string, string])[]): Html {
+  return definitions([...before, ...Object.entries(inputs).map(([name, value]) => [name, inputText(value)] as const)]);
+}
+
 /** How it was made, with the command to repeat it and the result as a document. */
-export function provenanceSection({ version, command, inputs, document }: Provenance): Html {
-  const given = Object.entries(inputs).map(([name, value]): [string, string] => [name, inputText(value)]);
+export function provenanceSection({ version, command, inputs, document, documentName }: Provenance): Html {
   return section(
     "How this was made",
     html`<pre>${command}</pre>`,
-    definitions([["iommu-lab", version], ...given]),
-    html`<p class="downloads">All figures: ${documentLink("comparison.json", "JSON", document)}</p>`,
+    inputsList(inputs, ["iommu-lab", version]),
+    html`<p class="downloads">All figures: ${documentLink(documentName, "JSON", document)}</p>`,
   );
 }
 

@@ -18,6 +18,14 @@ ${content}
 </section>`;
 }
 
+/** A section of sections, to which a link `#id` on the page leads. */
+export function chapter(id: string, title: string, ...sections: readonly Html[]): Html {
+  return html`<article id="${id}">
+<h2>${title}</h2>
+${sections}
+</article>`;
+}
+
 /** Terms and what they mean. */
 export function definitions(entries: readonly (readonly [string, string | Html])[]): Html {
   return html`<dl>${entries.map(([term, meaning]) => html`<dt>${term}</dt><dd>${meaning}</dd>`)}</dl>`;

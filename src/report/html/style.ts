@@ -21,6 +21,7 @@ main { max-width: 1180px; margin: 0 auto; padding: 1.5rem 1rem 3rem; }
 h1 { font-size: 1.4rem; line-height: 1.35; margin: 0 0 1rem; max-width: 60rem; }
 h2 { font-size: 1.15rem; margin: 2.5rem 0 .75rem; padding-top: 1rem; border-top: 1px solid var(--line); }
 h3 { font-size: 1rem; margin: 0 0 .25rem; overflow-wrap: anywhere; }
+article > h2 { font-size: 1.35rem; border-top-width: 3px; border-top-color: var(--ink); }
 p { margin: 0 0 .75rem; }
 a { color: var(--accent); }
 code, pre { font-family: ui-monospace, monospace; font-size: .875em; }
@@ -35,6 +36,7 @@ th, td { padding: .3rem .6rem; border-bottom: 1px solid var(--line); text-align:
 thead th { vertical-align: bottom; white-space: normal; }
 th:first-child, td.words { text-align: left; }
 .strategies th:first-child { position: sticky; left: 0; background: var(--paper); }
+.regression th:first-child { min-width: 9rem; white-space: normal; overflow-wrap: anywhere; }
 .strategies .best > * { background: var(--field); }
 dl { display: grid; grid-template-columns: minmax(0, 1fr); gap: 0 1rem; font-size: .875rem; color: var(--muted); }
 dt { font-weight: 600; color: var(--ink); }
