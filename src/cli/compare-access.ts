@@ -1,10 +1,9 @@
 /** `compare --machine … --access …`: what devices do with the mappings, and through which machine's caches. */
 import { type Command, Option } from "commander";
-import { ACCESS_KINDS, parseAccess } from "../access/kinds.js";
-import { loadMachine } from "../machines/parse.js";
-import { DEFAULT_MACHINE, PRESETS } from "../machines/presets.js";
+import { ACCESS_KINDS } from "../access/kinds.js";
+import { PRESETS } from "../machines/presets.js";
 import type { TrafficChoice } from "../replay/replay.js";
-import type { TrafficInputs } from "../report/access.js";
+import { chooseTraffic } from "../replay/traffic-inputs.js";
 import { namedList } from "./help.js";
 
 export interface AccessFlags {
@@ -38,12 +37,9 @@ export function addAccessOptions(command: Command): Command {
 }
 
 /** What the flags ask for, undefined when nothing. Throws `invalid`; ends the command for a format beside a machine. */
-export async function chosenTraffic(
-  { machine, access, seed, hints }: AccessFlags,
-  command: Command,
-): Promise<TrafficChoice | undefined> {
-  if (machine === undefined && access === undefined) {
-    if (!hints) command.error("error: --no-hints needs --machine or --access");
+export async function chosenTraffic(flags: AccessFlags, command: Command): Promise<TrafficChoice | undefined> {
+  if (flags.machine === undefined && flags.access === undefined) {
+    if (!flags.hints) command.error("error: --no-hints needs --machine or --access");
     return undefined;
   }
   for (const option of ["format", "levels"]) {
@@ -51,16 +47,5 @@ export async function chosenTraffic(
       command.error(`error: --${option} is the machine's, with --machine or --access`);
     }
   }
-  return {
-    machine: await loadMachine(machine ?? DEFAULT_MACHINE),
-    access: parseAccess(access ?? "sequential", seed),
-    hints,
-  };
-}
-
-/** How it stands in a report's inputs. */
-export function trafficInputs(traffic: TrafficChoice | undefined): { readonly traffic?: TrafficInputs } {
-  if (!traffic) return {};
-  const { machine, access, hints = true } = traffic;
-  return { traffic: { machine, access, invalidationHints: hints } };
+  return chooseTraffic(flags);
 }

@@ -5,12 +5,12 @@ import { compareWorkload, workloadStrategies } from "../replay/compare-workload.
 import { importerInputs, importerOptions } from "../replay/importer-inputs.js";
 import type { TrafficChoice } from "../replay/replay.js";
 import { comparable } from "../replay/replays.js";
+import { trafficInputs } from "../replay/traffic-inputs.js";
 import { comparisonCsv, type WorkloadInputs, workloadJson, workloadText } from "../report/comparison.js";
 import { reportedWorkload } from "../report/html/reported.js";
 import { findStrategy } from "../strategies/strategies.js";
 import { workloadOptions } from "../workloads/workload.js";
 import { findWorkload } from "../workloads/workloads.js";
-import { trafficInputs } from "./compare-access.js";
 import { type ImporterFlags, importerFlags } from "./compare-importers.js";
 import { writeHtmlReport } from "./html-report.js";
 import { Progress } from "./progress.js";

@@ -13,6 +13,7 @@ import {
 } from "../report/comparison.js";
 import { importerInputs, importerOptions } from "../replay/importer-inputs.js";
 import { comparable } from "../replay/replays.js";
+import { trafficInputs } from "../replay/traffic-inputs.js";
 import { reportedTrace } from "../report/html/reported.js";
 import { findStrategy, strategies, strategyNames } from "../strategies/strategies.js";
 import { openTraceText } from "../trace/open.js";
@@ -21,7 +22,7 @@ import { memoryStates } from "../workloads/ageing.js";
 import { workloads } from "../workloads/workloads.js";
 import type { TrafficChoice } from "../replay/replay.js";
 import { oneOf, wholeNumber } from "./arguments.js";
-import { type AccessFlags, accessHelp, addAccessOptions, chosenTraffic, trafficInputs } from "./compare-access.js";
+import { type AccessFlags, accessHelp, addAccessOptions, chosenTraffic } from "./compare-access.js";
 import { addImporterOptions, importerFlags } from "./compare-importers.js";
 import { compareOnWorkload, type WorkloadFlags } from "./compare-workload.js";
 import { namedList } from "./help.js";

@@ -12,7 +12,7 @@ const caseFields = {
   name: z.string(),
   inputs: z.record(
     z.string(),
-    z.union([z.string(), z.number(), z.null(), z.array(z.string()), z.record(z.string(), z.number())]),
+    z.union([z.string(), z.number(), z.boolean(), z.null(), z.array(z.string()), z.record(z.string(), z.number())]),
   ),
   counters: z.record(z.string(), z.number()),
   wall: z.strictObject(wallFields).optional(),

@@ -1,8 +1,14 @@
 /** JSON files that a schema describes. */
 import { readFile } from "node:fs/promises";
+import { isAbsolute, join } from "node:path";
 import type { ZodError, ZodType } from "zod";
 import { suggestion } from "../names.js";
 import { RegressError, type RegressErrorCode } from "./errors.js";
+
+/** A path that a file in `directory` names. */
+export function pathFrom(directory: string, path: string): string {
+  return isAbsolute(path) ? path : join(directory, path);
+}
 
 type Issue = ZodError["issues"][number];
 

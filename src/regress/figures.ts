@@ -1,9 +1,10 @@
 /** What one case counts. */
-import { isAbsolute, join } from "node:path";
 import { compareTrace } from "../replay/compare.js";
 import { compareWorkload } from "../replay/compare-workload.js";
 import { importerOptions } from "../replay/importer-inputs.js";
 import type { StrategyResult } from "../replay/replays.js";
+import { trafficInputs } from "../replay/traffic-inputs.js";
+import { accessColumns } from "../report/access.js";
 import { figureColumns, importerColumns } from "../report/comparison.js";
 import { type ReportedComparison, reportedTrace, reportedWorkload } from "../report/html/reported.js";
 import { findStrategy } from "../strategies/strategies.js";
@@ -11,9 +12,13 @@ import { TraceError } from "../trace/errors.js";
 import { openTraceText } from "../trace/open.js";
 import { requireMappings } from "../trace/usable.js";
 import { findWorkload } from "../workloads/workloads.js";
-import type { CaseInputs } from "./suite.js";
+import { pathFrom } from "./document.js";
+import type { SuiteCase } from "./suite.js";
 
-/** Counted figures by name: `trace.maps`, `workload.pieces`, `pa-congruent.leavesUsed`, `pa-congruent.mlx5.entriesUsed`. The same everywhere. */
+/**
+ * Counted figures by name: `trace.maps`, `workload.pieces`, `pa-congruent.leavesUsed`,
+ * `pa-congruent.mlx5.entriesUsed`, `pa-congruent.access.iotlbMissesPerPage`. The same everywhere.
+ */
 export type Counters = Readonly<Record<string, number>>;
 
 /** Those of an object's fields that are counts. */
@@ -26,10 +31,14 @@ function counted(prefix: string, counts: object): [string, number][] {
 function counters(source: string, statistics: object, results: readonly StrategyResult[]): Counters {
   return Object.fromEntries([
     ...counted(source, statistics),
-    ...results.flatMap(({ strategy, figures, importers }) => [
-      ...counted(strategy.name, figureColumns(figures)),
-      ...importers.flatMap((each) => counted(`${strategy.name}.${each.name}`, importerColumns(each))),
-    ]),
+    ...results.flatMap((result) => {
+      const { strategy, figures, importers, access } = result;
+      return [
+        ...counted(strategy.name, figureColumns(figures)),
+        ...importers.flatMap((each) => counted(`${strategy.name}.${each.name}`, importerColumns(each))),
+        ...counted(`${strategy.name}.access`, { ...accessColumns(result), ...access?.counters }),
+      ];
+    }),
   ]);
 }
 
@@ -44,23 +53,31 @@ export interface ReplayedCase {
  */
 export async function replayCase(
   module: WebAssembly.Module,
-  inputs: CaseInputs,
+  { inputs, traffic }: Pick<SuiteCase, "inputs" | "traffic">,
   directory: string,
   recording = false,
 ): Promise<ReplayedCase> {
   const { format, levels, reclaim } = inputs;
   const strategies = inputs.strategies.map(findStrategy);
-  const replay = { strategies, format, levels, reclaim, recording, ...importerOptions(inputs) };
+  const replay = {
+    strategies,
+    format,
+    levels,
+    reclaim,
+    recording,
+    ...importerOptions(inputs),
+    ...(traffic && { traffic }),
+  };
   if ("workload" in inputs) {
     const { seed, memory, operations } = inputs;
     const workload = findWorkload(inputs.workload);
     const comparison = await compareWorkload(module, workload, { ...replay, seed, memory, operations });
     return {
       counters: counters("workload", comparison.statistics, comparison.results),
-      reported: reportedWorkload(inputs, comparison),
+      reported: reportedWorkload({ ...inputs, ...trafficInputs(traffic) }, comparison),
     };
   }
-  const file = isAbsolute(inputs.trace) ? inputs.trace : join(directory, inputs.trace);
+  const file = pathFrom(directory, inputs.trace);
   const comparison = await compareTrace(module, openTraceText(file), {
     ...replay,
     ...(inputs.device === null ? {} : { device: inputs.device }),
@@ -70,5 +87,8 @@ export async function replayCase(
   const { statistics, results, incomplete } = comparison;
   if (incomplete !== null) throw new TraceError("gzip", incomplete);
   requireMappings(statistics, file);
-  return { counters: counters("trace", statistics, results), reported: reportedTrace(inputs, comparison) };
+  return {
+    counters: counters("trace", statistics, results),
+    reported: reportedTrace({ ...inputs, ...trafficInputs(traffic) }, comparison),
+  };
 }

@@ -47,8 +47,8 @@ export async function runSuite(suite: Suite, options: RunOptions): Promise<CaseR
     maxThreads: Math.min(options.workers, suite.cases.length),
   });
   let done = 0;
-  const step = async <T>(name: "count" | "time", { name: of, inputs }: Suite["cases"][number]): Promise<T> => {
-    const task: Task = { inputs, directory, chapter: options.html ? of : null };
+  const step = async <T>(name: "count" | "time", { name: of, ...replayed }: Suite["cases"][number]): Promise<T> => {
+    const task: Task = { ...replayed, directory, chapter: options.html ? of : null };
     const outcome = (await pool.run(task, { name })) as Outcome<T>;
     options.onProgress?.(++done);
     if ("reason" in outcome) throw new RegressError("case", `${suite.file}: case "${of}"`, outcome.reason);

@@ -2,20 +2,24 @@
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { z } from "zod";
+import { parseAccess } from "../access/kinds.js";
 import { UnknownNameError } from "../engine/errors.js";
 import { defaultLevels, type FormatDescription, findFormat } from "../engine/formats.js";
 import { findImporter } from "../importers/importers.js";
+import { findPreset } from "../machines/presets.js";
 import { suggestion } from "../names.js";
 import { workloadStrategies } from "../replay/compare-workload.js";
 import { type ImporterInputs, importerInputs, importerOptions } from "../replay/importer-inputs.js";
+import type { TrafficChoice } from "../replay/replay.js";
 import { comparable } from "../replay/replays.js";
+import { chooseTraffic, DEFAULT_ACCESS } from "../replay/traffic-inputs.js";
 import { virtualAddressModes } from "../replay/virtual-addresses.js";
 import type { ComparisonInputs, WorkloadInputs } from "../report/comparison.js";
 import { DEFAULT_WEIGHTS } from "../strategies/joint.js";
 import { asksImporter, findStrategy, strategies } from "../strategies/strategies.js";
 import { workloadOptions } from "../workloads/workload.js";
 import { findWorkload } from "../workloads/workloads.js";
-import { jsonPath, readDocument } from "./document.js";
+import { jsonPath, pathFrom, readDocument } from "./document.js";
 import { RegressError } from "./errors.js";
 
 /** Name of a suite's file, where none is given. */
@@ -52,6 +56,14 @@ const ofImporters = {
     .describe("bytes to add to every virtual address"),
   weights: z.strictObject(weightFields).optional().describe("costs for the strategy joint"),
 };
+const ofTraffic = {
+  machine: z
+    .string()
+    .optional()
+    .describe("devices access what is mapped through the caches of this preset, or JSON file relative to this one"),
+  access: z.string().optional().describe("how, KIND or KIND:BYTES (default with a machine: sequential:256)"),
+  hints: z.boolean().optional().describe("invalidations spare paging-structure entries where they may (default: true)"),
+};
 const caseFields = {
   name: z
     .string()
@@ -61,12 +73,15 @@ const caseFields = {
   ...ofTraces,
   workload: z.string().optional().describe("a synthetic workload"),
   ...ofWorkloads,
-  format: z.string().default("vtdss").describe("page-table format"),
-  levels: wholeNumber.optional().describe("levels of the tables (default: 4, or as many as the format has)"),
+  format: z.string().optional().describe("page-table format (default: vtdss, or the machine's)"),
+  levels: wholeNumber
+    .optional()
+    .describe("levels of the tables (default: the machine's, or 4, or as many as the format has)"),
   reclaim: z.enum(["covered", "empty"]).default("covered").describe("table pages that an unmap frees"),
   strategies: z.array(z.string()).min(1).optional().describe("strategies to replay (default: all)"),
   importers: z.array(z.string()).min(1).optional().describe("devices whose page-table entries are counted too"),
   ...ofImporters,
+  ...ofTraffic,
 };
 const suiteFields = {
   $schema: z.string().optional(),
@@ -84,11 +99,18 @@ export function suiteSchemaJson(): string {
 type CaseDocument = z.output<typeof suiteSchema>["cases"][number];
 
 /** What a case replays, with every default said. */
-export type CaseInputs = ComparisonInputs | WorkloadInputs;
+export type CaseInputs = (Omit<ComparisonInputs, "traffic"> | Omit<WorkloadInputs, "traffic">) & {
+  /** As the suite names it. */
+  readonly machine?: string;
+  readonly access?: string;
+  readonly hints?: boolean;
+};
 
 export interface SuiteCase {
   readonly name: string;
   readonly inputs: CaseInputs;
+  /** What the machine and the access of the inputs are. */
+  readonly traffic?: TrafficChoice;
 }
 
 export interface Suite {
@@ -111,15 +133,16 @@ export async function readSuite(file: string, formats: readonly FormatDescriptio
     Object.keys(path.length === 0 ? suiteFields : path.at(-1) === "weights" ? weightFields : caseFields);
   const { cases } = await readDocument(file, "suite", suiteSchema, fieldsAt);
   const names = new Set<string>();
-  return {
-    file,
-    cases: cases.map((document, index) => {
-      const at = new CasePlace(file, index);
-      if (names.has(document.name)) throw at.error(["name"], `there is another case "${document.name}"`);
-      names.add(document.name);
-      return { name: document.name, inputs: caseInputs(document, formats, at) };
-    }),
-  };
+  const read: SuiteCase[] = [];
+  for (const [index, document] of cases.entries()) {
+    const at = new CasePlace(file, index);
+    if (names.has(document.name)) throw at.error(["name"], `there is another case "${document.name}"`);
+    names.add(document.name);
+    const traffic = await caseTraffic(document, dirname(file), at);
+    const inputs = caseInputs(document, formats, traffic, at);
+    read.push({ name: document.name, inputs, ...(traffic === undefined ? {} : { traffic }) });
+  }
+  return { file, cases: read };
 }
 
 /** Where a case stands in its file. */
@@ -139,10 +162,15 @@ class CasePlace {
     try {
       return work();
     } catch (cause) {
-      if (!(cause instanceof Error)) throw cause;
-      const near = cause instanceof UnknownNameError ? suggestion(cause.unknown, cause.known) : "";
-      throw this.error(path, `${cause.message}${near}`, cause);
+      throw this.located(path, cause);
     }
+  }
+
+  /** An error that was thrown, with the path of the field that it is about. */
+  located(path: readonly PropertyKey[], cause: unknown): unknown {
+    if (!(cause instanceof Error)) return cause;
+    const near = cause instanceof UnknownNameError ? suggestion(cause.unknown, cause.known) : "";
+    return this.error(path, `${cause.message}${near}`, cause);
   }
 }
 
@@ -159,7 +187,44 @@ function caseImporters(document: CaseDocument, at: CasePlace): ImporterInputs {
   return importerInputs(document, document.trace === undefined ? "workload" : "trace");
 }
 
-function caseInputs(document: CaseDocument, formats: readonly FormatDescription[], at: CasePlace): CaseInputs {
+/** What devices do, undefined where the case has neither machine nor access. */
+async function caseTraffic(
+  document: CaseDocument,
+  directory: string,
+  at: CasePlace,
+): Promise<TrafficChoice | undefined> {
+  const { machine, access, hints, seed } = document;
+  if (machine === undefined && access === undefined) {
+    if (hints !== undefined) throw at.error(["hints"], "only a case with a machine or an access has this");
+    return undefined;
+  }
+  const misplaced = (["format", "levels"] as const).find((field) => document[field] !== undefined);
+  if (misplaced !== undefined)
+    throw at.error([misplaced], "it is the machine's, in a case with a machine or an access");
+  if (access !== undefined) at.check(["access"], () => parseAccess(access));
+  const found = machine === undefined || findPreset(machine) ? machine : pathFrom(directory, machine);
+  try {
+    return await chooseTraffic({ machine: found, access, hints, seed });
+  } catch (cause) {
+    throw at.located(["machine"], cause);
+  }
+}
+
+/** The same as inputs, with every default said. */
+function trafficNames(
+  { machine, access = DEFAULT_ACCESS }: CaseDocument,
+  traffic: TrafficChoice | undefined,
+): Pick<CaseInputs, "machine" | "access" | "hints"> {
+  if (traffic === undefined) return {};
+  return { machine: machine ?? traffic.machine.name, access, hints: traffic.hints ?? true };
+}
+
+function caseInputs(
+  document: CaseDocument,
+  formats: readonly FormatDescription[],
+  traffic: TrafficChoice | undefined,
+  at: CasePlace,
+): CaseInputs {
   const { trace, workload } = document;
   if ((trace === undefined) === (workload === undefined)) throw at.error([], "a case has a trace or a workload");
   const foreign = Object.keys(trace === undefined ? ofTraces : ofWorkloads) as (keyof CaseDocument)[];
@@ -167,10 +232,16 @@ function caseInputs(document: CaseDocument, formats: readonly FormatDescription[
   if (misplaced !== undefined) {
     throw at.error([misplaced], `only a ${trace === undefined ? "trace" : "workload"} has this`);
   }
-  const format = at.check(["format"], () => findFormat(formats, document.format));
-  const levels = document.levels ?? defaultLevels(format);
+  const machine = traffic?.machine;
+  const format = at.check([machine ? "machine" : "format"], () =>
+    findFormat(formats, machine?.format ?? document.format ?? "vtdss"),
+  );
+  const levels = machine?.levels ?? document.levels ?? defaultLevels(format);
   if (levels < format.minLevels || levels > format.maxLevels) {
-    throw at.error(["levels"], `${format.name} has ${format.minLevels} to ${format.maxLevels} levels`);
+    throw at.error(
+      [machine ? "machine" : "levels"],
+      `${format.name} has ${format.minLevels} to ${format.maxLevels} levels`,
+    );
   }
   const asked = caseImporters(document, at);
   const { importers } = importerOptions(asked);
@@ -191,6 +262,7 @@ function caseInputs(document: CaseDocument, formats: readonly FormatDescription[
     levels,
     reclaim: document.reclaim,
     ...asked,
+    ...trafficNames(document, traffic),
   };
   if (workload === undefined) {
     const { device = null, from = null, to = null } = document;

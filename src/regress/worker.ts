@@ -3,11 +3,10 @@ import { IommuError } from "../engine/errors.js";
 import { loadModule } from "../engine/load.js";
 import { TraceError } from "../trace/errors.js";
 import { type Counters, replayCase } from "./figures.js";
-import type { CaseInputs } from "./suite.js";
+import type { SuiteCase } from "./suite.js";
 import { measure, type WallFigures } from "./wall.js";
 
-export interface Task {
-  readonly inputs: CaseInputs;
+export interface Task extends Pick<SuiteCase, "inputs" | "traffic"> {
   /** Where the paths of its traces begin. */
   readonly directory: string;
   /** What a page's report of it is called; null where there is none. */
@@ -32,8 +31,9 @@ export interface Counted {
   readonly chapter: string | null;
 }
 
-async function countCase({ inputs, directory, chapter }: Task): Promise<Counted> {
-  const { counters, reported } = await replayCase(await loadModule(), inputs, directory, chapter !== null);
+async function countCase(task: Task): Promise<Counted> {
+  const { inputs, directory, chapter } = task;
+  const { counters, reported } = await replayCase(await loadModule(), task, directory, chapter !== null);
   if (chapter === null) return { counters, chapter };
   // The charting library takes longer to load than a short trace to replay.
   const { caseChapter } = await import("./html.js");
@@ -44,7 +44,7 @@ export async function count(task: Task): Promise<Outcome<Counted>> {
   return outcome(countCase(task));
 }
 
-export async function time({ inputs, directory }: Task): Promise<Outcome<WallFigures>> {
+export async function time(task: Task): Promise<Outcome<WallFigures>> {
   const module = await loadModule();
-  return outcome(measure(() => replayCase(module, inputs, directory)));
+  return outcome(measure(() => replayCase(module, task, task.directory)));
 }

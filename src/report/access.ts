@@ -1,21 +1,19 @@
 /** What `compare` says of devices' accesses. */
-import type { MappingAccess } from "../access/kinds.js";
-import type { Machine } from "../machines/machine.js";
 import type { StrategyResult } from "../replay/replays.js";
+import type { TrafficInputs } from "../replay/traffic-inputs.js";
 import { plainTable, wrap } from "./table.js";
 import { significant } from "./units.js";
 
-export interface TrafficInputs {
-  readonly machine: Machine;
-  readonly access: MappingAccess;
-  readonly invalidationHints: boolean;
+/** What accessed the mappings, through which machine's caches. */
+export function trafficSubject({ machine, access, invalidationHints }: TrafficInputs): string {
+  return (
+    `accesses: ${access.kind}, ${access.bytes} bytes; machine: ${machine.title}` +
+    (invalidationHints ? "" : "; no invalidation hints: each drops paging-structure entries")
+  );
 }
 
 /** The strategies' figures as an aligned table, with what it is of. */
-export function accessText(
-  { machine, access, invalidationHints }: TrafficInputs,
-  results: readonly StrategyResult[],
-): string {
+export function accessText(traffic: TrafficInputs, results: readonly StrategyResult[]): string {
   const levels = results[0]?.access?.walkCacheMisses.map(({ level }) => level) ?? [];
   const head = [
     "strategy",
@@ -42,8 +40,7 @@ export function accessText(
     ];
   });
   return [
-    `accesses: ${access.kind}, ${access.bytes} bytes; machine: ${machine.title}`,
-    ...(invalidationHints ? [] : ["every invalidation drops paging-structure entries: no invalidation hints"]),
+    trafficSubject(traffic),
     "",
     plainTable(head, rows),
     "",

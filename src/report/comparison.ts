@@ -6,8 +6,10 @@ import type { ImporterFigures } from "../replay/importer-figures.js";
 import type { ImporterInputs } from "../replay/importer-inputs.js";
 import type { ReplayFigures } from "../replay/replay.js";
 import type { StrategyResult } from "../replay/replays.js";
-import { accessColumns, accessText, type TrafficInputs } from "./access.js";
+import type { TrafficInputs } from "../replay/traffic-inputs.js";
+import { accessColumns, accessText } from "./access.js";
 import { IMPORTER_LEGEND, importerText, importerVerdict } from "./importers.js";
+import { jsonText } from "./json.js";
 import { plainTable, wrap } from "./table.js";
 import { tradeDocument, tradeText } from "./trade.js";
 import { bytes, grouped, significant, sizeName } from "./units.js";
@@ -276,9 +278,7 @@ function strategiesJson(
     })),
     best: { name: best?.strategy.name ?? null, sentence: verdict(results) },
   };
-  // Sizes of page of a machine's IOTLBs.
-  const hex = (_: string, value: unknown): unknown => (typeof value === "bigint" ? `0x${value.toString(16)}` : value);
-  return `${JSON.stringify(document, hex, 2)}\n`;
+  return `${jsonText(document, 2)}\n`;
 }
 
 /** Every figure by a name of its own: leaves of a size are `leaves2MMean`, `leaves2MPeak` and `leaves2MAtEnd`. */

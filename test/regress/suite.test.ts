@@ -3,6 +3,7 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { CASCADE_LAKE, DEFAULT_MACHINE } from "../../src/machines/presets.js";
 import { baselineFile, baselineText, readBaseline } from "../../src/regress/baseline.js";
 import { packagedSuite, readSuite, suiteSchemaJson } from "../../src/regress/suite.js";
 import { comparable } from "../../src/replay/replays.js";
@@ -64,6 +65,27 @@ describe("a suite", () => {
       },
       { importers: ["nouveau-v2"], va: "the workload's own", vaOffset: 0, weights, strategies: ["hinted"] },
       { importers: ["xe"], va: "random", vaOffset: 8192, weights: { ...weights, space: 0.5 } },
+    ]);
+  });
+
+  it("has for accesses what compare has, with tables as the machine's and its file beside the suite", async () => {
+    const own = { ...CASCADE_LAKE, name: "own", levels: 5, sources: undefined };
+    await writeFile(join(folder, "own.json"), JSON.stringify(own));
+    const { cases } = await read({
+      cases: [
+        { ...workload, machine: "own.json", seed: 7 },
+        { ...trace, name: "b", access: "random:64", hints: false },
+      ],
+    });
+    expect(cases).toMatchObject([
+      {
+        inputs: { machine: "own.json", access: "sequential", hints: true, format: "vtdss", levels: 5 },
+        traffic: { machine: { name: "own" }, access: { kind: "sequential", bytes: 256, seed: 7 }, hints: true },
+      },
+      {
+        inputs: { machine: DEFAULT_MACHINE, access: "random:64", hints: false, levels: 4 },
+        traffic: { machine: { name: DEFAULT_MACHINE }, access: { kind: "random", bytes: 64, seed: 1 }, hints: false },
+      },
     ]);
   });
 
@@ -144,6 +166,23 @@ describe("a suite", () => {
       { cases: [{ ...trace, importers: ["xe"], weights: { space: -1 } }] },
       /cases\[0\]\.weights\.space: Too small/,
     ],
+    [
+      "an unknown machine",
+      { cases: [{ ...trace, machine: "cascade-lake" }] },
+      /cases\[0\]\.machine: .*the presets are .*cascade-lake-6234/,
+    ],
+    ["an unknown access", { cases: [{ ...trace, access: "rndom" }] }, /cases\[0\]\.access: .*there are sequential/],
+    [
+      "levels beside a machine",
+      { cases: [{ ...trace, machine: DEFAULT_MACHINE, levels: 4 }] },
+      /cases\[0\]\.levels: it is the machine's/,
+    ],
+    [
+      "a format beside an access",
+      { cases: [{ ...trace, access: "random", format: "vtdss" }] },
+      /cases\[0\]\.format: it is the machine's/,
+    ],
+    ["hints of nothing", { cases: [{ ...trace, hints: false }] }, /cases\[0\]\.hints: only a case with a machine or/],
     ["no strategies", { cases: [{ ...trace, strategies: [] }] }, /cases\[0\]\.strategies: Too small/],
   ])("with %s is refused, naming the place", async (_, document, message) => {
     await expect(read(document)).rejects.toThrow(message);

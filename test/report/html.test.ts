@@ -1,13 +1,22 @@
 import fc from "fast-check";
 import { beforeAll, describe, expect, it } from "vitest";
+import { parseAccess } from "../../src/access/kinds.js";
+import { loadModule } from "../../src/engine/load.js";
 import type { LeafRange, LeafRanges } from "../../src/engine/leaf-ranges.js";
+import { CASCADE_LAKE } from "../../src/machines/presets.js";
 import type { Comparison } from "../../src/replay/compare.js";
+import { compareWorkload, type WorkloadComparison } from "../../src/replay/compare-workload.js";
+import { trafficInputs } from "../../src/replay/traffic-inputs.js";
+import type { WorkloadInputs } from "../../src/report/comparison.js";
 import { comparisonHtml, comparisonSections } from "../../src/report/html/comparison.js";
 import { dataUrl } from "../../src/report/html/data.js";
 import { Html, html } from "../../src/report/html/html.js";
 import { MAP_COLUMNS, type MapLine, spaceMap } from "../../src/report/html/space-map.js";
+import { reportedWorkload } from "../../src/report/html/reported.js";
 import { joinAlike } from "../../src/report/html/strategies.js";
-import { bytes, grouped } from "../../src/report/units.js";
+import { bytes, grouped, significant } from "../../src/report/units.js";
+import { findStrategy } from "../../src/strategies/strategies.js";
+import { findWorkload } from "../../src/workloads/workloads.js";
 import { PROVENANCE, recordedComparison, reported } from "./support.js";
 
 describe("html", () => {
@@ -200,6 +209,70 @@ describe("a report", () => {
     expect([...text.matchAll(/<h[23]>(.*?)<\/h[23]>/g)].map(([, title]) => title)).toEqual([
       ...["Strategies", "Charts", "Leaves by size", "Tidiness of the IOMMU", "Table memory", "How this was made"],
     ]);
+  });
+});
+
+describe("a report of devices' accesses", () => {
+  const traffic = { machine: CASCADE_LAKE, access: parseAccess("random:64"), hints: false };
+  const source = { seed: 1, memory: "fresh", operations: 2000 };
+  const inputs: WorkloadInputs = {
+    ...{ workload: "nvme", ...source, strategies: ["identity", "linux", "pa-congruent"] },
+    ...{ format: CASCADE_LAKE.format, levels: CASCADE_LAKE.levels, reclaim: "covered" },
+  };
+  let comparison: WorkloadComparison;
+  beforeAll(async () => {
+    comparison = await compareWorkload(await loadModule(), findWorkload(inputs.workload), {
+      ...source,
+      strategies: inputs.strategies.map(findStrategy),
+      traffic,
+    });
+  });
+
+  it("has misses, reads and the modelled rate of every strategy in its table", () => {
+    const text = comparisonHtml(reported(comparison), PROVENANCE);
+    const heads = [...text.matchAll(/<th scope="col">(.*?)<\/th>/g)].map(([, head]) => head);
+    expect(heads.slice(-4)).toEqual(["IOTLB misses per page", "memory reads per page", "modelled Gb/s", "failed"]);
+    for (const { strategy, access } of comparison.results) {
+      const row = new RegExp(`<th scope="row">${strategy.name}</th>(.*?)</tr>`, "s").exec(text)?.[1] ?? "";
+      const cells = [...row.matchAll(/<td>(.*?)<\/td>/g)].map(([, cell]) => cell);
+      expect(cells.slice(-4, -1)).toEqual([
+        access?.iotlbMissesPerPage.toFixed(3),
+        access?.memoryReadsPerPage.toFixed(3),
+        significant(access?.timing?.gbps ?? Number.NaN),
+      ]);
+    }
+  });
+
+  it("has a chart of the misses of every cache, with its data", async () => {
+    const text = comparisonHtml(reported(comparison), PROVENANCE);
+    expect(text).toContain("<h3>Misses per page</h3>");
+    const link = /download="misses-per-page.json" href="(.*?)"/.exec(text)?.[1] ?? "";
+    expect(await (await fetch(link)).json()).toEqual({
+      columns: ["strategy", "iotlb", "level2", "level3", "level4"],
+      rows: comparison.results.map(({ strategy, access }) => [
+        strategy.name,
+        access?.iotlbMissesPerPage,
+        ...(access?.walkCacheMisses.map(({ perPage }) => perPage) ?? []),
+      ]),
+    });
+    expect(comparison.results.some(({ access }) => (access?.iotlbMissesPerPage ?? 0) > 0)).toBe(true);
+  });
+
+  it("says the machine and the access in its head, and has nothing of them where there was none", () => {
+    const withTraffic = { ...inputs, ...trafficInputs(traffic) };
+    expect(reportedWorkload(withTraffic, comparison).subject).toContain(
+      `; accesses: random, 64 bytes; machine: ${CASCADE_LAKE.title}; no invalidation hints`,
+    );
+    expect(reportedWorkload(inputs, comparison).subject).not.toContain("machine");
+    const none = { ...comparison, results: comparison.results.map((result) => ({ ...result, access: null })) };
+    expect(comparisonHtml(reported(none), PROVENANCE)).not.toMatch(/per page|modelled/i);
+  });
+
+  it("lists the inputs of any machine, whose sizes of page JSON has no numbers for", () => {
+    const caches = { ...CASCADE_LAKE.caches, iotlb: [{ ...CASCADE_LAKE.caches.iotlb[0], pageSizes: 0x1000n }] };
+    const asked = trafficInputs({ ...traffic, machine: { ...CASCADE_LAKE, caches } });
+    const text = comparisonHtml(reported(comparison), { ...PROVENANCE, inputs: { ...inputs, ...asked } });
+    expect(text).toContain("&quot;pageSizes&quot;:&quot;0x1000&quot;");
   });
 });
 

@@ -2,7 +2,7 @@
 import { createReadStream } from "node:fs";
 import { createGunzip } from "node:zlib";
 import { loadModule } from "../../src/engine/load.js";
-import { type Comparison, compareTrace } from "../../src/replay/compare.js";
+import { type Comparison, compareTrace, type StrategyComparison } from "../../src/replay/compare.js";
 import { bestStrategy, verdict } from "../../src/report/comparison.js";
 import type { Provenance } from "../../src/report/html/comparison.js";
 import type { ReportedComparison } from "../../src/report/html/reported.js";
@@ -16,7 +16,7 @@ export async function recordedComparison(trace = VFIO, recording = true): Promis
 }
 
 /** What the report is told, `names` of importers with entries that differ from strategy to strategy. */
-export function reported({ results, domains }: Comparison, names: readonly string[] = []): ReportedComparison {
+export function reported({ results, domains }: StrategyComparison, names: readonly string[] = []): ReportedComparison {
   const importers = (row: number): ImporterFigures[] =>
     names.map((name, index) => ({
       name,

@@ -1,7 +1,7 @@
-/** Charts of one bar a strategy: leaves by size, tidiness of the IOMMU, table memory. */
+/** Charts of one bar a strategy: leaves by size, tidiness of the IOMMU, table memory, misses of caches. */
 import type { EChartsOption } from "echarts/types/dist/echarts";
 import { bytes, grouped, significant, sizeName } from "../units.js";
-import { CHART_WIDTH, drawChart, type Figure, INK, leafColour, LINE, TEXT_STYLE } from "./chart.js";
+import { CHART_WIDTH, drawChart, type Figure, INK, leafColour, LINE, seriesColour, TEXT_STYLE } from "./chart.js";
 import type { Html } from "./html.js";
 import type { StrategyResult } from "../../replay/replays.js";
 
@@ -62,7 +62,8 @@ function drawBars(names: readonly string[], stacks: readonly Stack[], labels: re
       type: "value",
       show: false,
       min: 0,
-      max: mark === undefined ? Math.max(...names.map((_, row) => sum(stacks.map(({ values }) => values[row]))), 1) : 1,
+      max:
+        mark === undefined ? Math.max(...names.map((_, row) => sum(stacks.map(({ values }) => values[row])))) || 1 : 1,
     },
     yAxis: {
       type: "category",
@@ -183,6 +184,39 @@ export function tableMemoryFigure(results: readonly StrategyResult[]): Figure {
       name: "table-memory",
       columns: ["strategy", "tableBytesPeak"],
       rows: results.map(({ strategy, figures }) => [strategy.name, figures.tableBytesPeak]),
+    },
+  };
+}
+
+/** Null when devices accessed nothing. */
+export function missesFigure(results: readonly StrategyResult[]): Figure | null {
+  const accessed = results.flatMap(({ strategy, access }) => (access ? [{ name: strategy.name, access }] : []));
+  if (accessed.length === 0) return null;
+  const levels = accessed[0].access.walkCacheMisses.map(({ level }) => level);
+  const missesOf = accessed.map(({ access }) => [
+    access.iotlbMissesPerPage,
+    ...access.walkCacheMisses.map(({ perPage }) => perPage),
+  ]);
+  const stacks = ["IOTLB", ...levels.map((level) => `level ${level}`)].map((name, index) => ({
+    name,
+    colour: seriesColour(index),
+    values: missesOf.map((misses) => misses[index]),
+  }));
+  return {
+    title: "Misses per page",
+    caption:
+      "Misses of the IOTLB, and of the walk caches of entries of each level, per 4096 bytes that devices moved; " +
+      "the figure is their sum, fewer is better.",
+    drawing: drawBars(
+      accessed.map(({ name }) => name),
+      stacks,
+      missesOf.map((misses) => sum(misses).toFixed(3)),
+    ),
+    legend: stacks,
+    data: {
+      name: "misses-per-page",
+      columns: ["strategy", "iotlb", ...levels.map((level) => `level${level}`)],
+      rows: accessed.map(({ name }, row) => [name, ...missesOf[row]]),
     },
   };
 }

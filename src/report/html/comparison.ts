@@ -1,5 +1,6 @@
 /** A comparison of strategies as one HTML file. */
-import { leavesFigure, mappedMemoryFigure, tableMemoryFigure, tidinessFigure } from "./bars.js";
+import { leavesFigure, mappedMemoryFigure, missesFigure, tableMemoryFigure, tidinessFigure } from "./bars.js";
+import { jsonText } from "../json.js";
 import { type Figure, figure, legend } from "./chart.js";
 import { documentLink } from "./data.js";
 import { type Html, html } from "./html.js";
@@ -39,6 +40,7 @@ export function comparisonSections(
   const importers = results[0].importers;
   const span = spanFigure(results);
   const mapped = mappedMemoryFigure(results);
+  const misses = missesFigure(results);
   const maps = spaceMaps(results, domains);
   return [
     ...remarks.map((sentence) => html`<p>${sentence}</p>`),
@@ -56,6 +58,7 @@ export function comparisonSections(
             ? [tidinessFigure(results)]
             : importers.map((_, index) => importerTidinessFigure(results, index))),
           tableMemoryFigure(results),
+          ...(misses ? [misses] : []),
           ...(span ? [span] : []),
         ],
         name,
@@ -77,7 +80,7 @@ export function comparisonSections(
 function inputText(value: unknown): string {
   if (value === null) return "not given";
   if (Array.isArray(value)) return value.length === 0 ? "none" : value.join(", ");
-  return typeof value === "object" ? JSON.stringify(value) : String(value);
+  return typeof value === "object" ? jsonText(value) : String(value);
 }
 
 /** What was asked. */

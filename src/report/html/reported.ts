@@ -11,6 +11,7 @@ import {
   warnings,
   workloadSubject,
 } from "../comparison.js";
+import { trafficSubject } from "../access.js";
 import { importerVerdict } from "../importers.js";
 
 export interface ReportedComparison {
@@ -29,6 +30,11 @@ export interface ReportedComparison {
   readonly results: readonly StrategyResult[];
 }
 
+/** @param replayed what was replayed, in a line */
+function subject(replayed: string, { traffic }: Pick<ComparisonInputs, "traffic">): string {
+  return traffic === undefined ? replayed : `${replayed}; ${trafficSubject(traffic)}`;
+}
+
 function answers(results: readonly StrategyResult[]): Pick<ReportedComparison, "answer" | "remarks" | "best"> {
   return {
     answer: verdict(results),
@@ -41,7 +47,7 @@ function answers(results: readonly StrategyResult[]): Pick<ReportedComparison, "
 export function reportedTrace(inputs: ComparisonInputs, comparison: Comparison): ReportedComparison {
   const { domains, results, incomplete } = comparison;
   return {
-    subject: comparisonSubject(inputs, comparison),
+    subject: subject(comparisonSubject(inputs, comparison), inputs),
     ...answers(results),
     warnings: [...warnings(comparison), ...(incomplete === null ? [] : [incomplete])],
     domains,
@@ -52,5 +58,11 @@ export function reportedTrace(inputs: ComparisonInputs, comparison: Comparison):
 /** The comparison of a workload. */
 export function reportedWorkload(inputs: WorkloadInputs, comparison: WorkloadComparison): ReportedComparison {
   const { domains, results } = comparison;
-  return { subject: workloadSubject(inputs, comparison), ...answers(results), warnings: [], domains, results };
+  return {
+    subject: subject(workloadSubject(inputs, comparison), inputs),
+    ...answers(results),
+    warnings: [],
+    domains,
+    results,
+  };
 }

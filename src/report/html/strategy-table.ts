@@ -2,11 +2,26 @@
 import { bytes, grouped, significant, sizeName } from "../units.js";
 import { type Html, html } from "./html.js";
 import { definitions } from "./page.js";
+import type { AccessFigures } from "../../replay/access.js";
 import type { StrategyResult } from "../../replay/replays.js";
 
 interface Column {
   readonly head: string;
   readonly cell: (result: StrategyResult) => string;
+}
+
+/** None where devices accessed nothing. */
+function accessColumns(results: readonly StrategyResult[]): Column[] {
+  if (results.every(({ access }) => access === null)) return [];
+  const column = (head: string, cell: (access: AccessFigures) => string): Column => ({
+    head,
+    cell: ({ access }) => (access === null ? "" : cell(access)),
+  });
+  return [
+    column("IOTLB misses per page", ({ iotlbMissesPerPage }) => iotlbMissesPerPage.toFixed(3)),
+    column("memory reads per page", ({ memoryReadsPerPage }) => memoryReadsPerPage.toFixed(3)),
+    column("modelled Gb/s", ({ timing }) => (timing === null ? "" : significant(timing.gbps))),
+  ];
 }
 
 function columnsOf(results: readonly StrategyResult[]): Column[] {
@@ -31,6 +46,7 @@ function columnsOf(results: readonly StrategyResult[]): Column[] {
         cell: ({ figures }) => `${significant(figures.leaves[index].mean)} / ${grouped(figures.leaves[index].peak)}`,
       }),
     ),
+    ...accessColumns(results),
     { head: "failed", cell: ({ figures }) => grouped(figures.failed) },
   ];
 }
@@ -47,6 +63,12 @@ export function strategyTable(results: readonly StrategyResult[], best: string |
     `${name} entries, tidiness`,
     "what this importer would use for the addresses it is given, and the fewest for their lengths divided by that",
   ]);
+  const access: [string, string][] = results.every((result) => result.access === null)
+    ? []
+    : [
+        ["misses, reads per page", "IOTLB misses, and entries that the walker read, per 4096 bytes that devices moved"],
+        ["modelled Gb/s", "derived from the counted reads and the machine's latencies, not measured"],
+      ];
   return html`<div class="scroll" role="region" aria-label="Figures by strategy" tabindex="0">
 <table class="strategies">
 <thead><tr><th scope="col">strategy</th>${columns.map(({ head }) => html`<th scope="col">${head}</th>`)}</tr></thead>
@@ -64,6 +86,7 @@ ${definitions([
   ["IOVA space", "widest span, highest end minus lowest start of what is mapped"],
   ["fragmentation", "1 - largest hole / free space within the span, mean over samples"],
   ["4K, 2M, ...", "leaves of that size, mean over all operations and peak"],
+  ...access,
   ["failed", "mappings for which there was no IOVA, or whose recorded range was taken"],
 ])}`;
 }
