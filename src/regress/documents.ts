@@ -8,8 +8,7 @@ import { type CaseComparison, holds, type Regression } from "./compare.js";
 import type { CaseRun } from "./run.js";
 import { differencesTable, exact, headline, LONELY, percent } from "./text.js";
 
-// Its types are those of an ES module, which it is not.
-const junit = createRequire(import.meta.url)("junit-report-builder") as Builder;
+const require = createRequire(import.meta.url);
 
 /** What was asked, as it stands at the head of the JSON document. */
 export interface RegressInputs {
@@ -52,6 +51,8 @@ function failure({ state, differences, wall }: CaseComparison, wallFails: boolea
 
 /** JUnit XML: a test case for each case of the suite, which fails when it does not hold. */
 export function regressionJunit(regression: Regression, { wallFails }: Pick<RegressInputs, "wallFails">): string {
+  // Its types are those of an ES module, which it is not; few runs need it, and it is slow to load.
+  const junit = require("junit-report-builder") as Builder;
   const builder = junit.newBuilder();
   const suite = builder.testSuite().name(regression.suite);
   for (const each of regression.cases) {

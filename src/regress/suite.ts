@@ -21,9 +21,7 @@ import { workloadOptions } from "../workloads/workload.js";
 import { findWorkload } from "../workloads/workloads.js";
 import { jsonPath, pathFrom, readDocument } from "./document.js";
 import { RegressError } from "./errors.js";
-
-/** Name of a suite's file, where none is given. */
-export const SUITE_FILE = "iommu-lab.suite.json";
+import { SUITE_FILE } from "./suite-file.js";
 
 const wholeNumber = z.int().nonnegative();
 const ofTraces = {

@@ -2,7 +2,7 @@
  * Descriptors of the invalidation queue: Intel VT-d Architecture Specification Rev. 5.10, sections 6.5.2.1 to 6.5.2.9 and
  * 7.6.1. Every format lists its fields; a bit that no field covers is reserved and must be zero.
  */
-import { unpack } from "../unit/bit-fields.js";
+import { type BitFields, type FieldValues, unpack } from "../unit/bit-fields.js";
 import type { Capabilities } from "./capabilities.js";
 import type {
   ContextCacheInvalidation,
@@ -54,12 +54,9 @@ export type Descriptor =
   | { readonly kind: "hpt-cache" }
   | { readonly kind: "wait"; readonly wait: InvalidationWait };
 
-type Fields = Readonly<Record<string, readonly [low: number, width: number]>>;
-type Values<F extends Fields> = { readonly [Name in keyof F]: number };
-
 interface Format {
   /** Fields of the first two 64-bit words. */
-  readonly fields: readonly [Fields, Fields];
+  readonly fields: readonly [BitFields, BitFields];
   /** Null when a field holds a reserved value. */
   decode(first: bigint, second: bigint, capabilities: Capabilities): Descriptor | null;
   /** Absent: every unit with a queue knows the type. */
@@ -69,11 +66,11 @@ interface Format {
 }
 
 /** A format whose `decode` is handed the fields by name, and the bits 63:12 of the second word where an address is. */
-function format<First extends Fields, Second extends Fields>(
+function format<First extends BitFields, Second extends BitFields>(
   first: First,
   second: Second,
   decode: (
-    fields: Values<First> & Values<Second>,
+    fields: FieldValues<First> & FieldValues<Second>,
     capabilities: Capabilities,
     address: bigint,
     secondWord: bigint,
@@ -255,7 +252,7 @@ export function decodeDescriptor(
 }
 
 /** The bits of a word that its fields cover. */
-function covered(fields: Fields, without: readonly string[]): bigint {
+function covered(fields: BitFields, without: readonly string[]): bigint {
   let mask = 0n;
   for (const [name, [low, width]] of Object.entries(fields)) {
     if (!without.includes(name)) mask |= ((1n << BigInt(width)) - 1n) << BigInt(low);

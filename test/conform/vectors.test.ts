@@ -1,3 +1,4 @@
+/** The vectors in the fixtures, and those outside the repository where there are any. */
 import { existsSync, readdirSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { describe, expect, test } from "vitest";
@@ -6,13 +7,17 @@ import { VECTOR_MODELS } from "../../src/conform/models.js";
 import { conform } from "../../src/conform/run.js";
 import { newEngine } from "../explain/support.js";
 
-const VECTORS = fileURLToPath(new URL("../fixtures/vectors/smmuv3.jsonl", import.meta.url));
-const shared = fileURLToPath(new URL("../../../shared/vectors/", import.meta.url));
-/** Vectors outside the repository, where there are any. */
-const SHARED = existsSync(shared) ? readdirSync(shared).filter((name) => /^smmuv3-.*\.jsonl$/.test(name)) : [];
+const FIXTURES = fileURLToPath(new URL("../fixtures/vectors/", import.meta.url));
+const SHARED = fileURLToPath(new URL("../../../shared/vectors/", import.meta.url));
+const names = existsSync(SHARED) ? readdirSync(SHARED).filter((name) => name.endsWith(".jsonl")) : [];
 
-describe("vectors of SMMUv3 hold", () => {
-  test.each([VECTORS, ...SHARED.map((name) => `${shared}${name}`)])("%s", async (file) => {
+describe.each([
+  ["VT-d", "vtd"],
+  ["SMMUv3", "smmuv3"],
+])("vectors of %s hold", (_architecture, prefix) => {
+  const shared = names.filter((name) => name.startsWith(`${prefix}-`)).map((name) => `${SHARED}${name}`);
+
+  test.each([`${FIXTURES}${prefix}.jsonl`, ...shared])("%s", async (file) => {
     const { counts, failures, warnings } = await conform([file], {
       models: VECTOR_MODELS,
       newEngine,

@@ -1,0 +1,2 @@
+/** Name of a suite's file, where none is given. */
+export const SUITE_FILE = "iommu-lab.suite.json";
