@@ -34,6 +34,8 @@ const all: readonly AnyImporter[] = [
   nouveau({ svm: true }),
   nouveau({ version: 3 }),
   nouveau({ version: 3, svm: true }),
+  nouveau({ version: 1 }),
+  nouveau({ version: 1, bigPageShift: 16 }),
   nvme(),
   nvme({ mode: "sgl" }),
   kvm(),
