@@ -20,6 +20,8 @@ export interface RegionFormat {
   readonly flags: bigint;
   /** The words before the address. */
   readonly prefix: bigint;
+  /** Most bytes of a region, where there is such a limit. */
+  readonly maxBytes?: bigint;
   /** Bytes that the HCA keeps for a list of so many bytes. */
   deviceBytes(listBytes: number): number;
 }
@@ -34,9 +36,13 @@ export function regionImporter(format: RegionFormat): Importer {
     addressBits: 64,
     rules: { granule: PAGE_SIZE, edge: 1n, vaBits: 64 },
     leaves(va, segments) {
-      const pageSize = findBestPageSize(umemOf(segments), format.pageSizes(va), va);
+      const umem = umemOf(segments);
+      const what = `${name}: map a region of ${hex(umem.length)} bytes at I/O virtual address ${hex(va)}`;
+      if (format.maxBytes !== undefined && umem.length > format.maxBytes) {
+        throw new IommuError("invalid", what, undefined, `a region has at most ${hex(format.maxBytes)} bytes`);
+      }
+      const pageSize = findBestPageSize(umem, format.pageSizes(va), va);
       if (pageSize === 0n) {
-        const what = `${name}: map a region at I/O virtual address ${hex(va)}`;
         throw new IommuError(
           "misaligned",
           what,
