@@ -100,7 +100,11 @@ function regionHint(format: RegionFormat, widest: bigint, { va, length }: HintRe
   const sizes = format.pageSizes(va);
   const modulus = usefulModulus(sizes, va, length);
   if (modulus === undefined) {
-    return { ...hint, indifferent: { reason: `every region at ${hex(va)} is mapped in pages of ${PAGE_SIZE} bytes` } };
+    const reason =
+      widest === PAGE_SIZE
+        ? `its pages are of ${PAGE_SIZE} bytes`
+        : `no page above ${PAGE_SIZE} bytes is of use to ${hex(length)} bytes at ${hex(va)}`;
+    return { ...hint, indifferent: { reason } };
   }
   const pages = dmaBlocks(va, length, modulus);
   const reason = `a page of 2^${trailingZeros(modulus)} bytes needs DMA address and virtual address to agree in its low bits; ${pages} of them hold the region`;

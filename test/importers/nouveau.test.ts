@@ -123,10 +123,10 @@ describe("nouveau tables", () => {
     "version 1 with big pages of 2^%i leads every page of %s memory to its segment",
     (shift, memory, page) => {
       fc.assert(
-        fc.property(arbitraryRequest({ maxPages: page === 4096n ? 600 : 40, memory, page }), (wanted) =>
+        fc.property(arbitraryRequest({ maxPages: page === 4096n ? 300 : 12, memory, page }), (wanted) =>
           checkTables(nouveau({ version: 1, bigPageShift: shift }), wanted),
         ),
-        { numRuns: 10 },
+        { numRuns: 6 },
       );
     },
   );

@@ -101,4 +101,20 @@ describe("validate", { timeout: 60_000 }, () => {
     expect(seen).toEqual([256, 512, 600]);
     await expect(run("xe", "as-recorded")).rejects.toThrow(/no recorded IOVAs/);
   });
+
+  it.each([
+    ["mlx5", "va=0xfffffffffffff000 pa=0x1000+8K", /mlx5: map 0x2000 bytes.*64 bits/],
+    ["xe", "va=0xfffffffff000 pa=0x1000+8K", /xe: map 0x2000 bytes.*: input-range at 0xfffffffff000: .*48 bits/],
+    ["nouveau-v1", "va=0x10000000000 pa=0x1000+4K", /input-range at 0x10000000000: .*40 bits/],
+    ["kvm", "va=0x1000000000000 pa=0x1000+4K", /input-range/],
+    ["xe", "va=0x1000 pa=0x1000+64T", /"pa=0x1000\+64T"/],
+    ["xe", "va=0x1000 pa=0xffffffffff000+8K", /output-range at 0x10000000000fff: the tables hold 52 address bits/],
+    ["xe", "va=0x1000 pa=0xfffffffffffff000+8K", /output-range/],
+  ])("%s refuses a case that cannot be: %s", async (importer, only, message) => {
+    await expect(run(importer, "hinted", { only })).rejects.toThrow(message);
+  });
+
+  it("refuses to judge no cases", async () => {
+    await expect(run("xe", "hinted", { cases: 0 })).rejects.toThrow("judge 0 cases");
+  });
 });
