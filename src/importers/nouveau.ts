@@ -13,10 +13,17 @@ const BLOCK = 2n * MIB;
 
 export type NouveauOptions =
   | {
-      /** Pascal to Ampere (2), Hopper and Blackwell (3). Default 2. */
-      readonly version?: 2 | 3;
-      /** Shared virtual memory: pages of the process, system memory in 2 MiB too (nvkm_vmm_pfn_map). */
+      /** Pascal to Ampere; the default. */
+      readonly version?: 2;
+      /**
+       * Shared virtual memory, which nouveau has on Pascal (nouveau_svm_init): pages of the process, system memory in 2 MiB
+       * too (nvkm_vmm_pfn_map).
+       */
       readonly svm?: boolean;
+    }
+  | {
+      /** Hopper, Blackwell. */
+      readonly version: 3;
     }
   | {
       /** Fermi, Kepler, Maxwell. */
@@ -32,14 +39,14 @@ function formatOf(options: NouveauOptions) {
 
 export function nouveau(options: NouveauOptions = {}): Importer {
   const { version = 2 } = options;
-  const svm = options.version !== 1 && options.svm === true;
+  const svm = (options.version === undefined || options.version === 2) && options.svm === true;
   const bigPages64K = options.version === 1 && options.bigPageShift === 16;
   const format = formatOf(options);
   const { sizes, levels, dmaBits } = format;
   const name = `nouveau-v${version}${svm ? "-svm" : ""}${bigPages64K ? "-64k" : ""}`;
   const variant = `${svm ? ", shared virtual memory" : ""}${bigPages64K ? ", big pages of 64 KiB" : ""}`;
-  // Of the page sizes of an address space only 4 KiB has NVKM_VMM_PAGE_HOST, and system memory is of pages of PAGE_SHIFT
-  // (nvkm_mem_page) wherever it is.
+  // Only 4 KiB has NVKM_VMM_PAGE_HOST, but for Tegra's GPUs, and there as well system memory is of pages of PAGE_SHIFT
+  // (nvkm_mem_page, nouveau_bo_alloc).
   const systemSizes = svm ? [PAGE, BLOCK] : [PAGE];
   const pageSizes = pageSizeBitmap(sizes);
   return defineImporter({

@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { nouveau } from "../../src/importers/nouveau.js";
+import type { MemoryKind } from "../../src/importers/importer.js";
+import { nouveau, type NouveauOptions } from "../../src/importers/nouveau.js";
 import { refused } from "../support/errors.js";
 import { arbitraryRequest, bytes, checkTables, entriesText, pagesOf, request } from "./support.js";
 
@@ -112,44 +113,27 @@ describe("nouveau page size on version 1", () => {
 });
 
 describe("nouveau tables", () => {
-  it.each([
-    [17, "system", 4096n],
-    [17, "vram", 131072n],
-    [17, "mmio", 4096n],
-    [16, "system", 4096n],
-    [16, "vram", 65536n],
-    [16, "vram", 4096n],
-  ] as const)(
-    "version 1 with big pages of 2^%i leads every page of %s memory to its segment",
-    (shift, memory, page) => {
-      fc.assert(
-        fc.property(arbitraryRequest({ maxPages: page === 4096n ? 300 : 12, memory, page }), (wanted) =>
-          checkTables(nouveau({ version: 1, bigPageShift: shift }), wanted),
-        ),
-        { numRuns: 6 },
-      );
-    },
-  );
-
-  it.each([
-    [2, "system", false],
-    [2, "vram", false],
-    [2, "system", true],
-    [3, "system", false],
-    [3, "vram", false],
-    [3, "mmio", true],
-  ] as const)(
-    "version %i leads every page of %s memory to its segment, shared virtual memory %s",
-    (version, memory, svm) => {
-      const page = memory === "vram" ? 65536n : 4096n;
-      fc.assert(
-        fc.property(arbitraryRequest({ maxPages: memory === "vram" ? 40 : 600, memory, page }), (wanted) =>
-          checkTables(nouveau({ version, svm }), wanted),
-        ),
-        { numRuns: 15 },
-      );
-    },
-  );
+  it.each<[NouveauOptions, MemoryKind, string]>([
+    [{ version: 1 }, "system", "4K"],
+    [{ version: 1 }, "vram", "128K"],
+    [{ version: 1 }, "mmio", "4K"],
+    [{ version: 1, bigPageShift: 16 }, "system", "4K"],
+    [{ version: 1, bigPageShift: 16 }, "vram", "64K"],
+    [{ version: 1, bigPageShift: 16 }, "vram", "4K"],
+    [{}, "system", "4K"],
+    [{}, "vram", "64K"],
+    [{ svm: true }, "system", "4K"],
+    [{ version: 3 }, "system", "4K"],
+    [{ version: 3 }, "vram", "64K"],
+    [{ version: 3 }, "mmio", "4K"],
+  ])("%j: every page of %s memory, in %s, leads to its segment", (options, memory, unit) => {
+    const page = bytes(unit);
+    const maxPages = Math.min(400, Number(bytes("2M") / page));
+    fc.assert(
+      fc.property(arbitraryRequest({ maxPages, memory, page }), (wanted) => checkTables(nouveau(options), wanted)),
+      { numRuns: 10 },
+    );
+  });
 
   it("takes the largest size that everything is a multiple of", () => {
     const sizes = [bytes("2M"), bytes("64K"), bytes("4K")];
