@@ -11,6 +11,8 @@ import { buildMmuTables, MMU_VERSION_2, MMU_VERSION_3, mmuVersion1 } from "./nou
 const PAGE = 4n * KIB;
 const BLOCK = 2n * MIB;
 
+const FAMILIES = { 1: "Fermi to Maxwell", 2: "Pascal to Ampere", 3: "Hopper, Blackwell" } as const;
+
 export type NouveauOptions =
   | {
       /** Pascal to Ampere; the default. */
@@ -51,7 +53,7 @@ export function nouveau(options: NouveauOptions = {}): Importer {
   const pageSizes = pageSizeBitmap(sizes);
   return defineImporter({
     name,
-    title: `NVIDIA GPU under nouveau, MMU version ${version}${variant}`,
+    title: `NVIDIA GPU (${FAMILIES[version]}) under nouveau, MMU version ${version}${variant}`,
     pageSizes,
     addressBits: dmaBits,
     rules: { granule: PAGE, vaBits: levels[0].shift + levels[0].indexBits },

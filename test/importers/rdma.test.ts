@@ -168,6 +168,12 @@ describe("other HCAs", () => {
     expect(refused("invalid", () => plan("512G+4K")).message).toContain("bnxt_re: map a region of 0x8000001000 bytes");
   });
 
+  it("builds no list that is longer than its memory", () => {
+    const wanted = request("0", "2T@2T");
+    expect(refused("memory-exhausted", () => rdmaDevice("cxgb4").map(wanted)).message).toContain("4294967296 bytes");
+    expect(rdmaDevice("erdma").map(wanted).tableBytes).toBe(2048 * 8);
+  });
+
   it.each([
     // Bytes of the page list from its start, as they lie in memory.
     ["bnxt_re", [0x01, 0x00, 0x40, 0, 0, 0, 0, 0]],
