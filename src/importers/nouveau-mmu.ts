@@ -153,7 +153,7 @@ function entryDecoder(memory: TableMemory, { levels, big, sizes, toBig, toSmall,
     if (level === small || level === big) return { fault: "the entry is not valid" };
     const table = tableIn(entry, toBig);
     if (level !== dual) return table === null ? noTable : { table, level: levels[levels.indexOf(level) + 1] };
-    // The big-page table is asked first; where it has nothing, the small-page table is.
+    // The big-page table is asked first, as the marks for hardware in it show; where it has nothing, the small-page table is.
     if (table !== null && (memory.read(entryAddress(table, big, va)) & VALID) !== 0n) return { table, level: big };
     if (toSmall.word !== toBig.word) slots.push(slot + toSmall.word);
     const smallTable = tableIn(memory.read(slot + toSmall.word), toSmall);

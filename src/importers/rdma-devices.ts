@@ -64,13 +64,10 @@ export const rdmaDevices: readonly RdmaDevice[] = [
  */
 export function rdmaDevice(name: string, reported?: bigint): Importer {
   const device = rdmaDevices.find((candidate) => candidate.name === name);
-  if (!device)
-    throw new UnknownNameError(
-      "RDMA device",
-      "devices",
-      name,
-      rdmaDevices.map((each) => each.name),
-    );
+  if (!device) {
+    const names = rdmaDevices.map((each) => each.name);
+    throw new UnknownNameError("RDMA device", "devices", name, names);
+  }
   const sizes = reported ?? device.pageSizes;
   if (sizes === null) {
     throw new IommuError("invalid", `use RDMA device "${name}"`, undefined, "it reports its page sizes; give them");
