@@ -11,7 +11,7 @@ import type { IovaSpace } from "../engine/iova-space.js";
 import type { Permissions } from "../engine/page-table.js";
 import { alignDown, alignUp, isAligned, pageSizesOf } from "../importers/bits.js";
 import type { Hint } from "../importers/hint.js";
-import { type HintedRequest, hintedRequest, unmetWishes } from "../strategies/hinted.js";
+import { allocateRequested, type HintedRequest, hintedRequest, unmetWishes } from "../strategies/hinted.js";
 
 export interface HintedMapping {
   /** Address of the first byte. */
@@ -128,16 +128,11 @@ export class ImporterDomain {
   }
 
   /** The highest IOVA; of what is only preferred as much as there is room for. */
-  #allocate(length: bigint, { modulus, address, least, last }: HintedRequest, operation: string): PrivateAddress {
-    const highest = last === undefined || last > this.#space.last ? this.#space.last : last;
-    for (let alignment = modulus; alignment >= least; alignment >>= 1n) {
-      try {
-        return this.#space.allocate({ length, alignment, congruentTo: address & (alignment - 1n), last: highest });
-      } catch (error) {
-        if (!(error instanceof IommuError && error.code === "space-exhausted")) throw error;
-      }
-    }
-    const what = `no free range ends by ${hex(highest)} and begins at ${hex(address & (least - 1n))} modulo ${hex(least)}`;
+  #allocate(length: bigint, request: HintedRequest, operation: string): PrivateAddress {
+    const start = allocateRequested(this.#space, request, length);
+    if (start !== null) return start;
+    const { address, least, last = this.#space.last } = request;
+    const what = `no free range ends by ${hex(last)} and begins at ${hex(address & (least - 1n))} modulo ${hex(least)}`;
     throw new IommuError("space-exhausted", operation, undefined, what);
   }
 }

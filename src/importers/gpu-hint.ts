@@ -19,7 +19,10 @@ export function alignedEntriesHint(
   const hint = { pageSizes: pageSizeBitmap(sizes), addressLimit: addressBits(dmaBits) };
   const modulus = sizes.findLast((size) => alignUp(va, starts(size)) + size <= va + length);
   if (modulus === undefined || modulus === sizes[0]) {
-    const reason = `no entry above ${sizes[0]} bytes fits ${hex(length)} bytes at virtual address ${hex(va)}`;
+    const reason =
+      sizes.length === 1
+        ? `its entries are of ${sizes[0]} bytes`
+        : `no entry above ${sizes[0]} bytes fits ${hex(length)} bytes at virtual address ${hex(va)}`;
     return { ...hint, indifferent: { reason } };
   }
   return {

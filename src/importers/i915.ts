@@ -1,48 +1,14 @@
 /**
  * Intel GPUs' page tables as the i915 driver writes them (4-level PPGTT).
- * Linux drivers/gpu/drm/i915/gt/gen8_ppgtt.c (gen8_ppgtt_insert_huge, xehpsdv_ppgtt_insert_huge), intel_gtt.h.
+ * Linux drivers/gpu/drm/i915/gt/gen8_ppgtt.c (gen8_ppgtt_insert_huge, xehpsdv_ppgtt_insert_huge).
  */
 import { IommuError } from "../engine/errors.js";
-import { isAligned, KIB, MIB, pageSizeBitmap } from "./bits.js";
+import { isAligned, pageSizeBitmap } from "./bits.js";
 import { alignedEntriesHint, indifferentHint } from "./gpu-hint.js";
-import {
-  defineImporter,
-  type Importer,
-  type LeafRun,
-  type MemoryKind,
-  type Segment,
-  segmentName,
-  type Tables,
-} from "./importer.js";
-import { TableMemory } from "./table-memory.js";
-import { type Decode, pageLevel, type TableLevel, TableTree } from "./table-tree.js";
+import { defineImporter, type Importer, type LeafRun, type MemoryKind, type Segment, segmentName } from "./importer.js";
+import { BLOCK, buildPpgtt, type Layout, LARGE_PAGE, PAGE } from "./intel-ppgtt.js";
 
-/** Bits of entries (intel_gtt.h). */
-const PRESENT = 1n << 0n;
-const WRITABLE = 1n << 1n;
-/** GEN12_PDE_64K: the table below has 32 entries of 64 KiB. */
-const PDE_64K = 1n << 6n;
-/** GEN8_PDE_PS_2M. */
-const PDE_PS_2M = 1n << 7n;
-/** GEN12_PTE_PS64: one of 16 entries that map 64 KiB together. */
-const PTE_PS64 = 1n << 8n;
-/** GEN8_PDE_IPS_64K: the table below maps 64 KiB with every 16th entry. */
-const PDE_IPS_64K = 1n << 11n;
-/** GEN12_PPGTT_PTE_LM: local memory. */
-const LOCAL_MEMORY = 1n << 11n;
-const ADDRESS = 0xffff_ffff_f000n;
-
-const PAGE = 4n * KIB;
-const LARGE_PAGE = 64n * KIB;
-const BLOCK = 2n * MIB;
 const PAGES_PER_LARGE = LARGE_PAGE / PAGE;
-
-const LEVELS: readonly TableLevel[] = [39, 30, 21, 12].map(pageLevel);
-const COMPACT: TableLevel = { shift: 16, indexBits: 5, entryBytes: 8, tableBytes: 4096 };
-const [, , DIRECTORY, PAGE_TABLE] = LEVELS;
-
-/** How 64 KiB are written. */
-type Layout = "ips" | "ps64" | "compact";
 
 /** What differs between graphics generations (i915_pci.c). */
 const GENERATIONS = {
@@ -92,7 +58,7 @@ export function i915({ generation = "gen11", scratch64K = true }: I915Options = 
       const wholeTables = xehp || scratch64K ? length : length - (length % BLOCK);
       return fewest(wholeTables, sizes) + fewest(length - wholeTables, [PAGE]);
     },
-    build: (leaves) => buildTables(leaves, xehp),
+    build: (leaves) => buildPpgtt(leaves, { discrete: xehp, layout: ({ layout }) => layout as Layout }),
     hint: (buffer) =>
       buffer.memory === "vram"
         ? indifferentHint(pageSizeBitmap(sizes), dmaBits, "its own memory is not reached through an IOVA")
@@ -215,51 +181,4 @@ function checkLocalMemory(name: string, segments: readonly Required<Segment<bigi
       throw new IommuError("misaligned", what, segment.address, "local memory comes in multiples of 64 KiB");
     }
   });
-}
-
-function buildTables(leaves: readonly LeafRun[], discrete: boolean): Tables {
-  const memory = new TableMemory();
-  const tree = new TableTree(memory, LEVELS, (slot, table, level) =>
-    memory.write(slot, table | PRESENT | WRITABLE | (level === COMPACT ? PDE_64K : 0n)),
-  );
-  let leafWords = 0;
-  for (const { va, address, size, count, memory: kind, layout } of leaves) {
-    const local = kind === "vram" ? LOCAL_MEMORY : 0n;
-    const flags = PRESENT | WRITABLE | local | (layout === "ps64" ? PTE_PS64 : 0n) | (size === BLOCK ? PDE_PS_2M : 0n);
-    const step = layout === "ips" || layout === "ps64" ? PAGE : size;
-    const end = BigInt(count) * size;
-    for (let offset = 0n; offset < end; offset += step) {
-      const at = va + offset;
-      const slot = size === BLOCK ? tree.slot(at, 2) : tree.slot(at, 3, layout === "compact" ? COMPACT : PAGE_TABLE);
-      memory.write(slot, (address + offset) | flags);
-      leafWords++;
-    }
-    for (let table = va - (va % BLOCK); layout === "ips" && table < va + end; table += BLOCK) {
-      const slot = tree.slot(table, 2);
-      memory.write(slot, memory.read(slot) | PDE_IPS_64K);
-    }
-  }
-  const decode = entryDecoder(memory);
-  return { memory, leafWords, deviceBytes: discrete ? memory.bytes : 0, translate: (va) => tree.walk(va, decode) };
-}
-
-/** The page-table level under a directory entry with IPS: hardware looks at every 16th entry only. */
-const IPS: TableLevel = { shift: 16, indexBits: 5, entryBytes: Number(PAGES_PER_LARGE) * 8 };
-
-function entryDecoder(memory: TableMemory): Decode {
-  return (slot, level, slots, va) => {
-    slots.push(slot);
-    const entry = memory.read(slot);
-    if ((entry & PRESENT) === 0n) return { fault: "the entry is not present" };
-    const address = entry & ADDRESS;
-    if (level === COMPACT || level === IPS) return { page: address, pageShift: 16 };
-    if (level === PAGE_TABLE) {
-      if ((entry & PTE_PS64) === 0n) return { page: address, pageShift: 12 };
-      return { page: address - (va & (LARGE_PAGE - 1n) & -PAGE), pageShift: 16 };
-    }
-    if (level !== DIRECTORY) return { table: address, level: LEVELS[LEVELS.indexOf(level) + 1] };
-    if ((entry & PDE_PS_2M) !== 0n) return { page: address, pageShift: 21 };
-    if ((entry & PDE_64K) !== 0n) return { table: address, level: COMPACT };
-    return { table: address, level: (entry & PDE_IPS_64K) === 0n ? PAGE_TABLE : IPS };
-  };
 }

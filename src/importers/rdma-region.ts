@@ -3,7 +3,7 @@ import { hex } from "../engine/addresses.js";
 import { IommuError } from "../engine/errors.js";
 import { alignDown, trailingZeros } from "./bits.js";
 import { addressBits, type Hint, prefer } from "./hint.js";
-import { defineImporter, type HintRequest, type Importer, type Tables } from "./importer.js";
+import { defineImporter, type HintRequest, type Importer, type LeafRun, type Tables } from "./importer.js";
 import { dmaBlocks, findBestPageSize, PAGE_SIZE, regionPages, umemOf, usefulModulus } from "./rdma.js";
 import { TableMemory } from "./table-memory.js";
 
@@ -20,6 +20,8 @@ export interface RegionFormat {
   readonly flags: bigint;
   /** The words before the address. */
   readonly prefix: bigint;
+  /** Most bytes of a region, where there is such a limit. */
+  readonly maxBytes?: bigint;
   /** Bytes that the HCA keeps for a list of so many bytes. */
   deviceBytes(listBytes: number): number;
 }
@@ -34,48 +36,47 @@ export function regionImporter(format: RegionFormat): Importer {
     addressBits: 64,
     rules: { granule: PAGE_SIZE, edge: 1n, vaBits: 64 },
     leaves(va, segments) {
-      const pageSize = findBestPageSize(umemOf(segments), format.pageSizes(va), va);
+      const umem = umemOf(segments);
+      const refuse = (code: "invalid" | "misaligned", at: bigint | undefined, why: string): never => {
+        const what = `${name}: map a region of ${hex(umem.length)} bytes at I/O virtual address ${hex(va)}`;
+        throw new IommuError(code, what, at, why);
+      };
+      if (format.maxBytes !== undefined && umem.length > format.maxBytes) {
+        refuse("invalid", undefined, `a region has at most ${hex(format.maxBytes)} bytes`);
+      }
+      const pageSize = findBestPageSize(umem, format.pageSizes(va), va);
       if (pageSize === 0n) {
-        const what = `${name}: map a region at I/O virtual address ${hex(va)}`;
-        throw new IommuError(
-          "misaligned",
-          what,
-          segments[0].address,
-          "no page size of the HCA fits these DMA addresses",
-        );
+        refuse("misaligned", segments[0].address, "no page size of the HCA fits these DMA addresses");
       }
       return regionPages(va, segments, pageSize);
     },
-    build(leaves, { va, length }) {
-      const pageSize = leaves[0].size;
-      const pages = leaves.flatMap(({ address, count }) =>
-        Array.from({ length: count }, (_, index) => address + BigInt(index) * pageSize),
-      );
-      return pageList(format, pages, { va, length, pageSize });
-    },
+    build: (leaves, region) => pageList(format, leaves, region),
     hint: (buffer) => regionHint(format, widest, buffer),
   });
 }
 
-interface Region {
-  readonly va: bigint;
-  readonly length: bigint;
-  readonly pageSize: bigint;
-}
-
-function pageList(format: RegionFormat, pages: readonly bigint[], { va: start, length, pageSize }: Region): Tables {
+function pageList(
+  format: RegionFormat,
+  leaves: readonly LeafRun[],
+  { va: start, length }: { readonly va: bigint; readonly length: bigint },
+): Tables {
   const memory = new TableMemory({ bigEndian: format.bigEndian });
   const entryBytes = BigInt(format.entryWords * 8);
-  const bytes = pages.length * Number(entryBytes);
+  const pageSize = leaves[0].size;
+  const pages = leaves.reduce((sum, { count }) => sum + count, 0);
+  const bytes = pages * Number(entryBytes);
   const list = memory.allocate(bytes, 64);
-  pages.forEach((page, index) => {
-    const entry = list + BigInt(index) * entryBytes;
-    if (format.entryWords === 2) memory.write(entry, format.prefix);
-    memory.write(entry + entryBytes - 8n, page | format.flags);
-  });
+  let slot = list;
+  for (const { address, count } of leaves) {
+    for (let page = address; page < address + pageSize * BigInt(count); page += pageSize) {
+      if (format.entryWords === 2) memory.write(slot, format.prefix);
+      memory.write(slot + entryBytes - 8n, page | format.flags);
+      slot += entryBytes;
+    }
+  }
   return {
     memory,
-    leafWords: pages.length,
+    leafWords: pages,
     deviceBytes: format.deviceBytes(bytes),
     translate(va) {
       if (va < start || va >= start + length) return { fault: "outside the memory region", slots: [] };
@@ -94,7 +95,11 @@ function regionHint(format: RegionFormat, widest: bigint, { va, length }: HintRe
   const sizes = format.pageSizes(va);
   const modulus = usefulModulus(sizes, va, length);
   if (modulus === undefined) {
-    return { ...hint, indifferent: { reason: `every region at ${hex(va)} is mapped in pages of ${PAGE_SIZE} bytes` } };
+    const reason =
+      widest === PAGE_SIZE
+        ? `its pages are of ${PAGE_SIZE} bytes`
+        : `no page above ${PAGE_SIZE} bytes is of use to ${hex(length)} bytes at ${hex(va)}`;
+    return { ...hint, indifferent: { reason } };
   }
   const pages = dmaBlocks(va, length, modulus);
   const reason = `a page of 2^${trailingZeros(modulus)} bytes needs DMA address and virtual address to agree in its low bits; ${pages} of them hold the region`;

@@ -30,7 +30,7 @@ export type Translation =
   | { readonly fault: string; readonly slots: readonly bigint[] };
 
 /** Address of the entry for a virtual address in a table. */
-function entryAddress(table: bigint, level: TableLevel, va: bigint): bigint {
+export function entryAddress(table: bigint, level: TableLevel, va: bigint): bigint {
   const index = BigInt.asUintN(level.indexBits, va >> BigInt(level.shift));
   return table + index * BigInt(level.entryBytes);
 }

@@ -2,6 +2,7 @@
  * From a transaction to the configuration that governs it: stream table, STE, context descriptor, every check in its
  * order. Arm IHI 0070 G.b, sections 3.3, 5.1 to 5.5 and 7.3.22.
  */
+import { alignDown } from "../importers/bits.js";
 import {
   type ContextDescriptor,
   decodeContext,
@@ -51,10 +52,6 @@ function fault(event: number, recorded = true): ConfigurationFault {
 const STE_BYTES = 64n;
 const CD_BYTES = 64n;
 const ADDRESS = (1n << 56n) - 64n;
-
-function alignDown(address: bigint, size: bigint): bigint {
-  return address & ~(size - 1n);
-}
 
 /** The address of a stream's STE, or the fault (section 5.1). */
 function findEntry(source: ConfigurationSource, sid: number): bigint | ConfigurationFault {

@@ -1,5 +1,5 @@
 /** Strategies that follow the importer: its virtual address alone, or the hint that it derives from its own rules. */
-import { type DmaAddress, hex } from "../engine/addresses.js";
+import { type DmaAddress, hex, type Iova } from "../engine/addresses.js";
 import { IommuError } from "../engine/errors.js";
 import type { IovaSpace } from "../engine/iova-space.js";
 import { alignDown, bitLength } from "../importers/bits.js";
@@ -99,6 +99,23 @@ function congruences({ align, congruentTo }: Hint, offset: bigint): Congruence[]
   return found.sort((a, b) => Number(b.wish.strength === "must") - Number(a.wish.strength === "must"));
 }
 
+/** The IOVA that a request gets, its modulus halved until there is room; null where there is none for the least either. */
+export function allocateRequested<A extends Iova>(
+  space: IovaSpace<A>,
+  { modulus, address, least, last = space.last }: HintedRequest,
+  length: bigint,
+): A | null {
+  const highest = last < space.last ? last : space.last;
+  for (let alignment = modulus; alignment >= least; alignment /= 2n) {
+    try {
+      return space.allocate({ length, alignment, congruentTo: address & (alignment - 1n), last: highest });
+    } catch (error) {
+      if (!(error instanceof IommuError && error.code === "space-exhausted")) throw error;
+    }
+  }
+  return null;
+}
+
 /**
  * Allocates in a space what an importer's hint asks for, halving what is only preferred until there is room.
  * @returns the IOVA and the names of the preferred wishes that were not met
@@ -111,16 +128,8 @@ export function allocateHinted(
   options: Omit<HintedOptions, "granule"> = {},
 ): { readonly iova: DmaAddress; readonly unmet: readonly string[] } {
   const request = hintedRequest(hint, length, { ...options, granule: space.granule });
-  const last = request.last === undefined || request.last > space.last ? space.last : request.last;
-  for (let modulus = request.modulus; modulus >= request.least; modulus /= 2n) {
-    try {
-      const congruentTo = request.address & (modulus - 1n);
-      const iova = space.allocate({ length, alignment: modulus, congruentTo, last });
-      return { iova, unmet: unmetWishes(hint, iova, length, options.offset ?? 0n) };
-    } catch (error) {
-      if (!(error instanceof IommuError && error.code === "space-exhausted")) throw error;
-    }
-  }
+  const iova = allocateRequested(space, request, length);
+  if (iova !== null) return { iova, unmet: unmetWishes(hint, iova, length, options.offset ?? 0n) };
   const musts = Object.entries(hint).flatMap(([name, wish]) =>
     typeof wish === "object" && "strength" in wish && wish.strength === "must" ? [`must ${name} (${wish.reason})`] : [],
   );

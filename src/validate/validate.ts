@@ -1,12 +1,14 @@
 /** Whether a strategy serves an importer as well as any IOVA could, over many cases. */
+import { dmaAddress, hex } from "../engine/addresses.js";
 import { instantiateEngine } from "../engine/engine.js";
 import { IommuError } from "../engine/errors.js";
 import { defaultLevels } from "../engine/formats.js";
 import type { AnyImporter } from "../importers/importers.js";
+import type { Importer } from "../importers/importer.js";
 import { Random } from "../random.js";
 import { dmaLimit } from "../replay/importer-figures.js";
 import type { Strategy } from "../strategies/strategies.js";
-import { caseWeight, parseCase, type Window } from "./case.js";
+import { caseWeight, parseCase, type ValidationCase, type Window } from "./case.js";
 import { CaseSource } from "./cases.js";
 import { type Failure, Judge, type Property } from "./judge.js";
 import { shrink, type WindowedCase } from "./shrink.js";
@@ -51,7 +53,10 @@ const TOGETHER = 256;
 /** A buffer, 1 GiB, for which an importer uses its largest pages if it ever does. */
 const LONG = 2n ** 30n;
 
-/** Throws `invalid` for a strategy that needs recorded IOVAs and for a case that makes no sense. */
+/**
+ * Throws `invalid` for a strategy that needs recorded IOVAs, for no cases and for a case that makes no sense; what the
+ * importer throws for a case whose virtual addresses it has not; `output-range` for memory that the tables cannot map.
+ */
 export async function validate(options: ValidateOptions): Promise<Validation> {
   const { module, importer, strategy, property = "tidy", seed = 1, format: name = "vtdss", only, onProgress } = options;
   if (strategy.rule.source === "recorded") {
@@ -66,14 +71,16 @@ export async function validate(options: ValidateOptions): Promise<Validation> {
   const judge = new Judge({ importer, strategy, property, reservesInterruptRange });
   const source = new CaseSource(importer, seed);
   const windows = new Random(seed);
-  const total = only === undefined ? (options.cases ?? DEFAULT_CASES) : 1;
+  const given = only === undefined ? null : parseCase(only, widest);
+  if (given !== null) checkCase(given.case, importer, format.outputBits);
+  const total = given === null ? (options.cases ?? DEFAULT_CASES) : 1;
+  if (!(total > 0)) throw new IommuError("invalid", `judge ${total} cases`, undefined, "nothing is shown by none");
 
   let cases = 0;
   let unplaced = 0;
   let indifferent = true;
   const indifference = importer.hint({ va: 0n, length: LONG }).indifferent?.reason ?? null;
   while (cases < total) {
-    const given = only === undefined ? null : parseCase(only, widest);
     const window = given?.window ?? (cases < 2 * TOGETHER ? { last: widest } : someWindow(windows, widest));
     const count = Math.min(TOGETHER, total - cases);
     const batch = given === null ? Array.from({ length: count }, () => source.next()) : [given.case];
@@ -88,7 +95,7 @@ export async function validate(options: ValidateOptions): Promise<Validation> {
     cases += count;
     onProgress?.(cases);
     if (failing.length === 0) continue;
-    const counterexample = only === undefined ? await smallest(failing) : failing[0];
+    const counterexample = given === null ? await smallest(failing) : failing[0];
     return { property, cases, unplaced, indifferent, indifference, counterexample };
   }
   return { property, cases, unplaced, indifferent, indifference, counterexample: null };
@@ -110,6 +117,20 @@ export async function validate(options: ValidateOptions): Promise<Validation> {
     });
     return { ...least, failure };
   }
+}
+
+function checkCase({ va, pieces }: ValidationCase, importer: AnyImporter, outputBits: number): void {
+  for (const { physical, length } of pieces) {
+    const last = physical + length - 1n;
+    if (last >> BigInt(outputBits) !== 0n) {
+      const what = `map ${hex(length)} bytes of memory at ${hex(physical)}`;
+      throw new IommuError("output-range", what, last, `the tables hold ${outputBits} address bits`);
+    }
+  }
+  // The virtual address of an importer of physical memory is the IOVA that it gets.
+  if (importer.addresses === "physical") return;
+  const length = pieces.reduce((sum, piece) => sum + piece.length, 0n);
+  (importer as Importer).plan({ va, segments: [{ address: dmaAddress(0n), length }] });
 }
 
 /** Half of them all that the device reaches, the others 4 GiB or so little that mappings are in each other's way. */

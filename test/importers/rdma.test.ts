@@ -126,7 +126,20 @@ describe("other HCAs", () => {
     ["mana", "64M", "64M@1G+64K", "1024x64K"],
     ["mana-large", "64M", "64M@1G", "16x4M"],
     ["mana-large", "0", "2G@4G", "1x2G"],
-    ["ocrdma", "64M", "64M@1G", "1x64M"],
+    ["erdma", "64M", "64M@1G", "1x64M"],
+    ["erdma", "0", "2G@4G", "2x1G"],
+    ["erdma", "64M+4K", "8K@1G+4K", "1x16K"],
+    ["hns", "64M", "64M@1G+64K", "1024x64K"],
+    ["hns", "0", "2G@4G", "1x2G"],
+    ["hns", "0", "4G@4G", "2x2G"],
+    ["mlx4", "0", "2G@4G", "1x2G"],
+    ["mlx4", "64M", "1M@1G 1M@3G", "2x1M"],
+    ["mlx4", "64M", "64M@1G+4K", "16384x4K"],
+    ["mthca", "64M", "1M@1G", "256x4K"],
+    ["mthca", "2M+512", "4K@4M+512", "2x4K"],
+    ["cxgb4", "64M", "64M@1G", "16384x4K"],
+    ["cxgb4", "2M", "4K@4M 4K@9M", "2x4K"],
+    ["ocrdma", "64M", "1M@1G", "256x4K"],
     ["hfi1", "64M", "1M@1G", "256x4K"],
     ["usnic", "64M", "1M@1G", "256x4K"],
   ])("%s at %s: %s", (name, va, layout, expected) => {
@@ -134,8 +147,11 @@ describe("other HCAs", () => {
   });
 
   it("asks for the page sizes that a device reports", () => {
-    expect(refused("invalid", () => rdmaDevice("efa")).message).toContain("reports");
-    expect(entriesText(rdmaDevice("efa", bytes("4K") | bytes("2M")).plan(request("2M", "2M@4M")))).toBe("1x2M");
+    for (const name of ["efa", "ionic"]) {
+      expect(refused("invalid", () => rdmaDevice(name)).message).toContain("reports");
+      expect(entriesText(rdmaDevice(name, bytes("4K") | bytes("2M")).plan(request("2M", "2M@4M")))).toBe("1x2M");
+    }
+    expect(entriesText(rdmaDevice("hns", bytes("4K")).plan(request("64K", "64K@1M")))).toBe("16x4K");
     expect(refused("invalid", () => rdmaDevice("tulip")).message).toContain("bnxt_re");
   });
 
@@ -146,8 +162,28 @@ describe("other HCAs", () => {
     );
   });
 
-  it("marks an entry of bnxt_re valid", () => {
-    const { memory } = rdmaDevice("bnxt_re").map(request("2M", "2M@4M"));
-    expect([...memory.words()]).toEqual([{ address: memory.base, word: 0x40_0001n }]);
+  it("refuses a region that is longer than the HCA takes", () => {
+    const plan = (length: string) => rdmaDevice("bnxt_re").plan(request("0", `${length}@512G`));
+    expect(entriesText(plan("512G"))).toBe("512x1G");
+    expect(refused("invalid", () => plan("512G+4K")).message).toContain("bnxt_re: map a region of 0x8000001000 bytes");
+  });
+
+  it("builds no list that is longer than its memory", () => {
+    const wanted = request("0", "2T@2T");
+    expect(refused("memory-exhausted", () => rdmaDevice("cxgb4").map(wanted)).message).toContain("4294967296 bytes");
+    expect(rdmaDevice("erdma").map(wanted).tableBytes).toBe(2048 * 8);
+  });
+
+  it.each([
+    // Bytes of the page list from its start, as they lie in memory.
+    ["bnxt_re", [0x01, 0x00, 0x40, 0, 0, 0, 0, 0]],
+    ["erdma", [0x00, 0x00, 0x40, 0, 0, 0, 0, 0]],
+    ["mlx4", [0, 0, 0, 0, 0, 0x40, 0x00, 0x01]],
+    ["mthca", [0, 0, 0, 0, 0, 0x40, 0x00, 0x01]],
+    ["cxgb4", [0, 0, 0, 0, 0, 0x40, 0x00, 0x00]],
+    ["ocrdma", [0x00, 0x00, 0x40, 0, 0, 0, 0, 0]],
+  ])("writes an entry of %s in its order with its flags", (name, expected) => {
+    const { memory } = rdmaDevice(name).map(request("2M", "4K@4M"));
+    expect([...memory.slice(memory.base, 8)]).toEqual(expected);
   });
 });

@@ -132,7 +132,7 @@ describe("a suite", () => {
     ],
     [
       "an unknown importer",
-      { cases: [{ ...trace, importers: ["xe", "mlx4x"] }] },
+      { cases: [{ ...trace, importers: ["xe", "mlx5x"] }] },
       /cases\[0\]\.importers\[1\]: .*\(did you mean "mlx5"\?\)/,
     ],
     ["no importers", { cases: [{ ...trace, importers: [] }] }, /cases\[0\]\.importers: Too small/],

@@ -26,7 +26,7 @@ async function results(operations: readonly Operation[], options: ReplaysOptions
 const named = (...names: string[]) => names.map(findImporter);
 
 describe("an entry counter", () => {
-  it.each(["mlx5", "mlx5-ksm", "xe", "i915", "i915-gen9", "i915-xehp", "amdgpu", "nouveau-v3-svm", "nvme", "irdma"])(
+  it.each(["mlx5", "mlx5-ksm", "xe", "i915", "i915-gen9", "i915-xehp", "amdgpu", "nouveau-v2-svm", "nvme", "irdma"])(
     "%s: counts what a plan of the same buffer has, wherever the IOVA is",
     (name) => {
       const importer = findImporter(name) as Importer;

@@ -19,7 +19,7 @@ function run(importer: string, strategy: string, options: Partial<ValidateOption
 }
 
 describe("validate", { timeout: 60_000 }, () => {
-  it.each(["mlx5", "mlx5-ksm", "xe", "i915", "i915-xehp", "irdma", "nouveau-v3-svm"])(
+  it.each(["mlx5", "mlx5-ksm", "xe", "i915", "i915-xehp", "irdma", "nouveau-v2-svm"])(
     "%s: hinted is at its best in every case, and always finds a place",
     async (importer) => {
       expect(await run(importer, "hinted")).toMatchObject({ cases: 1000, indifferent: false, counterexample: null });
@@ -100,5 +100,21 @@ describe("validate", { timeout: 60_000 }, () => {
     await run("xe", "hinted", { cases: 600, onProgress: (done) => seen.push(done) });
     expect(seen).toEqual([256, 512, 600]);
     await expect(run("xe", "as-recorded")).rejects.toThrow(/no recorded IOVAs/);
+  });
+
+  it.each([
+    ["mlx5", "va=0xfffffffffffff000 pa=0x1000+8K", /mlx5: map 0x2000 bytes.*64 bits/],
+    ["xe", "va=0xfffffffff000 pa=0x1000+8K", /xe: map 0x2000 bytes.*: input-range at 0xfffffffff000: .*48 bits/],
+    ["nouveau-v1", "va=0x10000000000 pa=0x1000+4K", /input-range at 0x10000000000: .*40 bits/],
+    ["kvm", "va=0x1000000000000 pa=0x1000+4K", /input-range/],
+    ["xe", "va=0x1000 pa=0x1000+64T", /"pa=0x1000\+64T"/],
+    ["xe", "va=0x1000 pa=0xffffffffff000+8K", /output-range at 0x10000000000fff: the tables hold 52 address bits/],
+    ["xe", "va=0x1000 pa=0xfffffffffffff000+8K", /output-range/],
+  ])("%s refuses a case that cannot be: %s", async (importer, only, message) => {
+    await expect(run(importer, "hinted", { only })).rejects.toThrow(message);
+  });
+
+  it("refuses to judge no cases", async () => {
+    await expect(run("xe", "hinted", { cases: 0 })).rejects.toThrow("judge 0 cases");
   });
 });
