@@ -313,7 +313,10 @@ function choose(replay: usize, space: usize, length: u64, firstPhysical: u64): i
   return spacePlace(space, length >> 12, mask >> 12, (congruent & mask) >> 12, load<u32>(replay, REPLAY_DIRECTION));
 }
 
-/** Allocates where the mapping's own placement asks, halving its modulus where there is no room; as `choose`. */
+/**
+ * Allocates where the mapping's own placement asks, halving its modulus where there is no room; as `choose`. What it leaves
+ * open a congruent policy chooses for the IOMMU, if the two agree.
+ */
 function choosePlaced(replay: usize, space: usize, length: u64, placement: usize): i32 {
   if (load<u64>(placement, PLACEMENT_CHUNK_LENGTH)) {
     const index = chunkIndex(placement);
@@ -321,17 +324,22 @@ function choosePlaced(replay: usize, space: usize, length: u64, placement: usize
     if (!chunks) return STATUS_MEMORY_EXHAUSTED;
     return chunkPlace(chunks, space, placement, load<u32>(replay, REPLAY_DIRECTION));
   }
-  const residue = load<u64>(placement, PLACEMENT_ADDRESS) >> 12;
+  let residue = load<u64>(placement, PLACEMENT_ADDRESS) >> 12;
   const least = (load<u64>(placement, PLACEMENT_LEAST) - 1) >> 12;
   const wanted = (load<u64>(placement, PLACEMENT_MODULUS) - 1) >> 12;
   const direction = load<u32>(replay, REPLAY_DIRECTION);
   let mask = wanted;
+  const best = (((<u64>1) << bestShift) - 1) >> 12;
+  if (load<u32>(replay, REPLAY_CONGRUENT) && best > wanted && !(((bestAddress >> 12) ^ residue) & wanted)) {
+    mask = best;
+    residue = bestAddress >> 12;
+  }
   let status = spacePlace(space, length >> 12, mask, residue & mask, direction);
   while (status == STATUS_SPACE_EXHAUSTED && mask > least) {
     mask >>= 1;
     status = spacePlace(space, length >> 12, mask, residue & mask, direction);
   }
-  if (status == STATUS_OK && mask != wanted) count(replay + RESULT, RESULT_UNMET, 1);
+  if (status == STATUS_OK && mask < wanted) count(replay + RESULT, RESULT_UNMET, 1);
   return status;
 }
 

@@ -9,7 +9,7 @@ export interface StrategyRule {
   readonly align?: "granule" | "size" | "size-and-address";
   /** Largest alignment, log2. */
   readonly alignCap?: number;
-  /** Congruent to the physical address modulo the largest leaf that pays. */
+  /** Congruent to the physical address modulo the largest leaf that pays, as far as a placement leaves that open. */
   readonly congruent?: boolean;
   readonly direction?: "top-down" | "bottom-up";
   /** What looks at each mapping by itself before the replay (placer.ts) and leaves to the replay only where there is room. */
@@ -68,8 +68,8 @@ export const strategies: readonly Strategy[] = [
   },
   {
     name: "hinted",
-    summary: "what the importer's hint asks for (needs --importer)",
-    rule: { source: "allocate", placement: "hinted" },
+    summary: "what the importer's hint asks for; what it leaves open as pa-congruent (needs --importer)",
+    rule: { source: "allocate", placement: "hinted", congruent: true },
   },
   {
     name: "joint",

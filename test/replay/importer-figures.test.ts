@@ -64,6 +64,19 @@ describe("importers in a comparison", () => {
     unmap(0, 0n, 4n * MIB),
   ];
 
+  it.each([
+    { importer: "nvme", physical: 0x4020_3000n, length: 8n * MIB, congruent: 515, hinted: 515 },
+    // i915 has no larger page than 2 MiB.
+    { importer: "i915", physical: 0x6000_0000n, length: 2048n * MIB, congruent: 513, hinted: 513 },
+    { importer: "xe", physical: 0x4020_3000n, length: 8n * MIB, congruent: 515, hinted: 2048 },
+  ])("hinted, $importer: as few IOMMU leaves as the hint allows", async ({ importer, physical, length, ...leaves }) => {
+    const [congruent, hinted] = await results([map(0, [{ physical, length }])], {
+      strategies: [findStrategy("pa-congruent"), findStrategy("hinted")],
+      importers: named(importer),
+    });
+    expect({ congruent: congruent.figures.leavesUsed, hinted: hinted.figures.leavesUsed }).toEqual(leaves);
+  });
+
   it("counts entries, those of the best IOVA, and tidiness", async () => {
     const [aligned, packed] = await results(buffers, {
       strategies: [findStrategy("size-aligned"), findStrategy("no-align")],
