@@ -10,8 +10,8 @@
  * descriptor, 0.361 L3 misses and 1.64 reads. So the published figures ask for IOVAs that are mixed, not for another cache:
  * all regions together are fewer than its 64 entries. What would mix them is open. Running longer does not (16 million pages:
  * 0.099), nor polls of 2 to 16 pages (0.107 to 0.113) or posting two descriptors at once (0.112). ACKs that are mapped on
- * other cores than those that unmap them do, slowly (0.118 after 200,000 pages, 0.219 after 4 million), but mlx5 sends from
- * the queue of the sending core, whose own poll completes them. Its cache of mapped pages was not tried.
+ * other cores than those that unmap them do, slowly (0.118 after 200,000 pages, 0.219 after 4 million), but with XPS,
+ * which mlx5 sets up, the core that sends also completes. The driver's cache of mapped pages was not tried.
  */
 import { walkReads } from "../../access/counters.js";
 import type { Engine } from "../../engine/engine.js";
