@@ -494,7 +494,7 @@ export const STREAM_INTERLEAVED = 3;
 export const STREAM_TILED = 4;
 
 // ---- Accesses between the operations of a replay (assembly/access/traffic.ts), offsets in bytes. ----
-export const TRAFFIC_BYTES = 80;
+export const TRAFFIC_BYTES = 88;
 /** u32: handles of the replay, the simulator, the stream; linear address of the batch's header, and its capacity. */
 export const TRAFFIC_REPLAY = 0;
 export const TRAFFIC_SIMULATOR = 4;
@@ -518,9 +518,10 @@ export const TRAFFIC_HINTS = 44;
 /** u64: bits of an owner by which a domain's entries are known, in the IOTLB and in paging-structure caches. */
 export const TRAFFIC_IOTLB_MASK = 48;
 export const TRAFFIC_WALK_MASK = 56;
-/** u64 counters: invalidations of a range of pages, and of a whole domain. */
+/** u64 counters: invalidations of a range of pages, and of a whole domain; how often their completion was waited for. */
 export const TRAFFIC_INVALIDATIONS = 64;
 export const TRAFFIC_FLUSHES = 72;
+export const TRAFFIC_WAITS = 80;
 /** u32: flushes so far of its flush queue; slot of the mapping that is its ring, plus 1; bytes of the ring; packets so far. */
 export const TRAFFIC_DOMAIN_BYTES = 16;
 export const TRAFFIC_DOMAIN_FLUSHES = 0;

@@ -63,6 +63,7 @@ import {
   TRAFFIC_RING,
   TRAFFIC_SIMULATOR,
   TRAFFIC_STREAM,
+  TRAFFIC_WAITS,
   TRAFFIC_WALK_MASK,
 } from "../layout";
 import { heapAllocate, heapFree } from "../memory/heap";
@@ -119,7 +120,7 @@ function dropRange(traffic: usize, device: usize, first: u64, length: u64, leafO
   drop(traffic, device, first, last, leafOnly);
 }
 
-/** Invalidates what is in [offset, offset + length) of an allocation that was unmapped. */
+/** Invalidates what is in [offset, offset + length) of an allocation that was unmapped: a command a piece, and one wait. */
 function dropUnmapped(traffic: usize, device: usize, slot: usize, offset: u64, length: u64, leafOnly: bool): void {
   const replay = <usize>load<u32>(traffic, TRAFFIC_REPLAY);
   const pieces = slotPieces(replay, slot);
@@ -134,6 +135,7 @@ function dropUnmapped(traffic: usize, device: usize, slot: usize, offset: u64, l
     if (from < to) dropRange(traffic, device, load<u64>(piece, PIECE_PHYSICAL) + (from - start), to - from, leafOnly);
     start = next;
   }
+  count(traffic, TRAFFIC_WAITS, 1);
 }
 
 // ---- Accesses --------------------------------------------------------------------------------------------------------
@@ -296,6 +298,7 @@ export function trafficRun(
     if (flushes != load<u32>(domain, TRAFFIC_DOMAIN_FLUSHES)) {
       store<u32>(domain, flushes, TRAFFIC_DOMAIN_FLUSHES);
       dropDomain(traffic, device);
+      count(traffic, TRAFFIC_WAITS, 1);
     }
     if (load<u32>(operation, OPERATION_KIND) != OPERATION_MAP) {
       const leafOnly = load<u32>(traffic, TRAFFIC_HINTS) != 0 && !freed;

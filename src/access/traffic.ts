@@ -3,6 +3,7 @@ import * as layout from "../../assembly/layout.js";
 import { smmuv3Tags, smmuv3TlbSelection } from "../cache/smmuv3.js";
 import { vtdIotlbSelection, vtdPasidIotlbSelection, vtdTags } from "../cache/vtd.js";
 import type { Engine } from "../engine/engine.js";
+import { IommuError } from "../engine/errors.js";
 import type { Machine } from "../machines/machine.js";
 import type { OperationBatch } from "../trace/batch.js";
 import { AccessBatch } from "./batch.js";
@@ -22,12 +23,16 @@ export interface TrafficOptions {
    * before `qi_desc_iotlb` took it from bit 0 of the address (2025).
    */
   readonly hints?: boolean;
+  /** Unmaps whose invalidations are waited for together (batched), where `lazy` is not. Default 1: strict. */
+  readonly unmapsPerWait?: number;
 }
 
 export interface TrafficCounters extends TranslationCounters {
   /** Invalidations of a range of pages, and of a whole domain. */
   readonly rangeInvalidations: number;
   readonly domainInvalidations: number;
+  /** How often a core waits for the invalidations that it gave. */
+  readonly invalidationWaits: number;
 }
 
 const BATCH = 4096;
@@ -88,6 +93,7 @@ export class Traffic {
   readonly #architecture: Architecture;
   readonly #machine: Machine;
   readonly #stage: "firstStage" | "secondStage";
+  readonly #unmapsPerWait: number;
   #devices = 0;
   #room = 0;
 
@@ -95,11 +101,16 @@ export class Traffic {
   constructor(
     private readonly engine: Engine,
     replay: number,
-    { machine, access, lazy, hints = true }: TrafficOptions,
+    { machine, access, lazy, hints = true, unmapsPerWait = 1 }: TrafficOptions,
   ) {
     const { linear } = engine;
+    if (!Number.isInteger(unmapsPerWait) || unmapsPerWait < 1) {
+      const why = `${unmapsPerWait} unmaps a wait: not a whole number from 1`;
+      throw new IommuError("invalid", "have devices access what is mapped", undefined, why);
+    }
     this.#simulator = new TranslationSimulator(engine, machine.caches);
     this.#machine = machine;
+    this.#unmapsPerWait = lazy ? 1 : unmapsPerWait;
     this.#architecture = architectureOf(machine);
     this.#stage = machine.stage === "first" ? "firstStage" : "secondStage";
     const { stream, block } = streamOf(access);
@@ -163,6 +174,7 @@ export class Traffic {
       ...this.#simulator.counters,
       rangeInvalidations: count(layout.TRAFFIC_INVALIDATIONS),
       domainInvalidations: count(layout.TRAFFIC_FLUSHES),
+      invalidationWaits: Math.ceil(count(layout.TRAFFIC_WAITS) / this.#unmapsPerWait),
     };
   }
 }

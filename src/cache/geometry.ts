@@ -23,10 +23,10 @@ export interface CacheGeometry {
   readonly seed?: number;
 }
 
-const MOST_ENTRIES = 1 << 20;
+export const MOST_ENTRIES = 1 << 20;
 /** A tree of the ways is one 64-bit word, a list of them has 16-bit links. */
 const MOST_TREE_WAYS = 64;
-const MOST_WAYS = 0xffff;
+export const MOST_WAYS = 0xffff;
 
 export function isPowerOfTwo(value: number): boolean {
   return Number.isInteger(Math.log2(value)) && value >= 1;

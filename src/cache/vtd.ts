@@ -84,12 +84,14 @@ export function vtdIotlbSelection(request: IotlbInvalidation): Selection {
   if (granularity === "domain") {
     return { iotlb: ofDomain, firstStage: ofDomain, secondStage: ofDomain, nested: ofDomain };
   }
-  const range = addressRange(address, addressMask);
-  const pages = select([[DOMAIN, domain]], range);
+  const { first, last } = addressRange(address, addressMask);
+  const owner = put(DOMAIN, domain);
+  const pages = { first, last, mask: DOMAIN.mask, owner };
+  const mask = DOMAIN.mask | FIRST_STAGE;
   return {
     iotlb: [
-      select([[DOMAIN, domain]], { ...range, mask: FIRST_STAGE }),
-      select([[DOMAIN, domain]], { mask: FIRST_STAGE, owner: FIRST_STAGE }),
+      { first, last, mask, owner },
+      { mask, owner: owner | FIRST_STAGE },
     ],
     firstStage: ofDomain,
     nested: [pages],

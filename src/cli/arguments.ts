@@ -8,6 +8,13 @@ export function wholeNumber(text: string): number {
   return Number(text);
 }
 
+/** The same, 0 refused. */
+export function wholeNumberFrom1(text: string): number {
+  const value = wholeNumber(text);
+  if (value < 1) throw new InvalidArgumentError("not a whole number from 1");
+  return value;
+}
+
 /** Restricts an option or argument to these names; of any other, the nearest is suggested. */
 export function oneOf<Kind extends Option | Argument>(option: Kind, names: readonly string[]): Kind {
   option.choices(names).argParser((text: string) => {

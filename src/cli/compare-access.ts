@@ -1,9 +1,11 @@
 /** `compare --machine … --access …`: what devices do with the mappings, and through which machine's caches. */
 import { type Command, Option } from "commander";
 import { ACCESS_KINDS } from "../access/kinds.js";
+import type { FormatDescription } from "../engine/formats.js";
 import { PRESETS } from "../machines/presets.js";
 import type { TrafficChoice } from "../replay/replay.js";
 import { chooseTraffic } from "../replay/traffic-inputs.js";
+import { wholeNumberFrom1 } from "./arguments.js";
 import { namedList } from "./help.js";
 
 export interface AccessFlags {
@@ -12,6 +14,7 @@ export interface AccessFlags {
   readonly seed?: number;
   /** False with --no-hints. */
   readonly hints: boolean;
+  readonly unmapsPerWait?: number;
 }
 
 /** What --help lists behind the options. */
@@ -33,12 +36,22 @@ export function addAccessOptions(command: Command): Command {
       ),
     )
     .addOption(new Option("--access <kind[:bytes]>", "how, in transactions of so many bytes (default: sequential:256)"))
-    .option("--no-hints", "invalidations drop paging-structure entries too, as Linux's on VT-d before 2025's fix");
+    .option("--no-hints", "invalidations drop paging-structure entries too, as Linux's on VT-d before 2025's fix")
+    .option(
+      "--unmaps-per-wait <n>",
+      "wait once for the invalidations of so many unmaps (default: 1)",
+      wholeNumberFrom1,
+    );
 }
 
 /** What the flags ask for, undefined when nothing. Throws `invalid`; ends the command for a format beside a machine. */
-export async function chosenTraffic(flags: AccessFlags, command: Command): Promise<TrafficChoice | undefined> {
+export async function chosenTraffic(
+  flags: AccessFlags,
+  command: Command,
+  formats: readonly FormatDescription[],
+): Promise<TrafficChoice | undefined> {
   if (flags.machine === undefined && flags.access === undefined) {
+    if (flags.unmapsPerWait !== undefined) command.error("error: --unmaps-per-wait needs --machine or --access");
     if (!flags.hints) command.error("error: --no-hints needs --machine or --access");
     return undefined;
   }
@@ -47,5 +60,5 @@ export async function chosenTraffic(flags: AccessFlags, command: Command): Promi
       command.error(`error: --${option} is the machine's, with --machine or --access`);
     }
   }
-  return chooseTraffic(flags);
+  return chooseTraffic(flags, formats);
 }

@@ -131,13 +131,13 @@ export function addCompare(program: Command, formats: readonly FormatDescription
     .action(async (trace: string | undefined, flags: CompareFlags, command: Command) => {
       if (flags.workload !== undefined) {
         if (trace !== undefined) command.error("error: compare takes a trace or --workload, not both");
-        return compareOnWorkload(flags.workload, flags, formats, await chosenTraffic(flags, command));
+        return compareOnWorkload(flags.workload, flags, formats, await chosenTraffic(flags, command, formats));
       }
       for (const option of OF_WORKLOADS) {
         if (flags[option] !== undefined) command.error(`error: --${option} is an option of --workload`);
       }
       if (trace === undefined) return command.error("error: compare needs a trace, or --workload NAME");
-      return compare(trace, flags, formats, await chosenTraffic(flags, command));
+      return compare(trace, flags, formats, await chosenTraffic(flags, command, formats));
     });
 }
 

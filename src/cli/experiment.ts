@@ -3,7 +3,7 @@ import { loadEngine } from "../engine/load.js";
 import { fastAndSafe } from "../experiment/fast-and-safe/experiment.js";
 import { isPublished, pcieBench } from "../experiment/pcie-bench.js";
 import { rcacheCliff } from "../experiment/rcache-cliff.js";
-import { loadMachine } from "../machines/parse.js";
+import { loadMachine } from "../machines/load.js";
 import { PRESETS } from "../machines/presets.js";
 import { congruenceExperiment, congruenceJson, congruenceText } from "../report/congruence.js";
 import { fastAndSafeJson, fastAndSafeText } from "../report/fast-and-safe.js";
@@ -45,8 +45,10 @@ const EXPERIMENTS: Readonly<Record<string, Experiment>> = {
     summary: "random 64-byte reads over growing windows (SIGCOMM'18), ours beside the published figures",
     takesMachine: true,
     async run({ machine, json }) {
-      const machines = machine === undefined ? PRESETS.filter(isPublished) : [await loadMachine(machine)];
-      const rows = pcieBench(await loadEngine(), machines);
+      const engine = await loadEngine();
+      const machines =
+        machine === undefined ? PRESETS.filter(isPublished) : [await loadMachine(machine, engine.formats)];
+      const rows = pcieBench(engine, machines);
       return json ? pcieBenchJson(version, machines, rows) : `${pcieBenchText(machines, rows)}\n`;
     },
   },

@@ -1,43 +1,19 @@
 /**
- * pcie-bench (Neugebauer et al., "Understanding PCIe performance for end host networking", SIGCOMM'18): random 64-byte DMA
- * reads over windows of growing size, caches warm, with and without superpages.
+ * pcie-bench (Neugebauer et al., "Understanding PCIe performance for end host networking", SIGCOMM'18): random DMA reads over
+ * windows of growing size, 64 bytes each where they are the published ones, caches warm, with and without superpages.
  */
 import { AccessBatch } from "../access/batch.js";
 import { type DeviceTags, TranslationSimulator } from "../access/simulator.js";
 import { AccessStream } from "../access/streams.js";
 import { physicalAddress, privateAddress } from "../engine/addresses.js";
 import type { Engine } from "../engine/engine.js";
-import type { Machine } from "../machines/machine.js";
+import { type Machine, type PcieBenchFigures, TRANSLATIONS, type Translation } from "../machines/machine.js";
+import { PCIE_BENCH } from "../machines/presets.js";
 import { readTiming, type TimedCounters, timedCounters } from "../machines/timing.js";
 
-export type Translation = "off" | "small-pages" | "superpages";
-export const TRANSLATIONS: readonly Translation[] = ["off", "small-pages", "superpages"];
-
-const KIB = 1024;
-const MIB = 1024 * KIB;
-/** Bytes of the published windows. */
-export const WINDOWS = [4 * KIB, 16 * KIB, 256 * KIB, 512 * KIB].concat(
-  [1, 1.5, 2, 3, 4, 8, 16, 32, 64].map((mebibytes) => mebibytes * MIB),
-);
-
-/**
- * Gb/s by window, of the raw data of pcie-bench (github pcie-bench/data, Apache-2.0): random 64-byte reads, warm.
- */
-const PUBLISHED: Readonly<Record<string, Partial<Record<Translation, readonly number[]>>>> = {
-  "broadwell-e5-2630v4": {
-    "small-pages": [31.4, 32.1, 32.4, 22.3, 15.2, 13.0, 12.1, 11.3, 10.9, 10.4, 10.1, 9.9, 9.8],
-    off: [31.5, 32.2, 32.5, 32.5, 32.5, 32.5, 32.5, 32.6, 32.6, 32.6, 32.6, 29.1, 28.4],
-  },
-  "ivy-bridge-e5-2620v2": {
-    "small-pages": [31.7, 31.8, 31.8, 30.5, 15.2, 12.6, 11.5, 10.5, 10.0, 9.4, 9.1, 9.0, 9.1],
-    superpages: [31.8, 31.9, 31.9, 31.9, 31.9, 31.9, 31.9, 31.9, 31.9, 31.9, 29.6, 28.3, 28.1],
-    off: [31.9, 32.0, 32.0, 32.0, 32.0, 32.0, 32.0, 32.0, 32.0, 32.0, 29.7, 28.4, 28.2],
-  },
-};
-
-/** Whether a machine's own figures are published. */
-export function isPublished({ name }: Machine): boolean {
-  return Object.hasOwn(PUBLISHED, name);
+/** Whether anything measured on the machine is published. */
+export function isPublished({ pcieBench }: Machine): boolean {
+  return TRANSLATIONS.some((translation) => pcieBench?.[translation] !== undefined);
 }
 
 export interface WindowResult {
@@ -61,36 +37,43 @@ export interface PcieBenchRow {
   readonly rms: number | null;
 }
 
-const READ_BYTES = 64;
 const BATCH = 1 << 14;
 const WARM_UP = 1 << 16;
 const MEASURED = 1 << 17;
-const BUFFER = 64 * MIB;
 const IOVA = 1n << 30n;
 const PHYSICAL = 1n << 32n;
 const SEED = 1;
+/** Buffers are multiples of it: superpages that are larger have no part in it. */
+const BUFFER = 64 << 20;
 /** One device and one domain: nothing is to be told apart. */
 const ONE = { tag: 0n, owner: 0n };
 const TAGS: DeviceTags = { iotlb: ONE, firstStage: ONE, secondStage: ONE, nested: ONE, context: ONE, pasid: ONE };
+
+/** Bytes of the window and of a read, and of the buffer that every window is the beginning of. */
+interface Reads {
+  readonly window: number;
+  readonly readBytes: number;
+  readonly mapped: number;
+}
 
 interface Run {
   readonly timed: TimedCounters;
   readonly misses: number;
 }
 
-function run(engine: Engine, machine: Machine, superpages: boolean, window: number): Run {
+function run(engine: Engine, machine: Machine, superpages: boolean, { window, readBytes, mapped }: Reads): Run {
   const format = engine.format(machine.format);
   const pageSizes = superpages ? format.pageSizes : format.granule;
   const table = engine.createTable(machine.format, { levels: machine.levels, pageSizes });
   const permissions = { read: true, write: true };
-  table.map(privateAddress(IOVA), physicalAddress(PHYSICAL), BigInt(BUFFER), permissions);
+  table.map(privateAddress(IOVA), physicalAddress(PHYSICAL), BigInt(mapped), permissions);
   const simulator = new TranslationSimulator(engine, machine.caches);
   simulator.addDevice({ ...(machine.stage === "first" ? { firstStage: table } : { secondStage: table }), tags: TAGS });
   const stream = new AccessStream(engine, {
     kind: "random",
     base: IOVA,
     length: BigInt(window),
-    bytes: READ_BYTES,
+    bytes: readBytes,
     seed: SEED,
   });
   const batch = new AccessBatch(engine, BATCH);
@@ -108,14 +91,16 @@ export function rootMeanSquare(values: readonly number[]): number {
 }
 
 function row(engine: Engine, machine: Machine, translation: Translation): PcieBenchRow {
-  const published = PUBLISHED[machine.name]?.[translation];
-  const windows = WINDOWS.map((window, index): WindowResult => {
+  const figures: PcieBenchFigures = machine.pcieBench ?? PCIE_BENCH;
+  const { readBytes } = figures;
+  const mapped = Math.ceil(Math.max(...figures.windows) / BUFFER) * BUFFER;
+  const windows = figures.windows.map((window, index): WindowResult => {
     const { timed, misses } =
       translation === "off"
-        ? { timed: { requests: 1, bytes: READ_BYTES, walkerReads: 0 }, misses: 0 }
-        : run(engine, machine, translation === "superpages", window);
+        ? { timed: { requests: 1, bytes: readBytes, walkerReads: 0 }, misses: 0 }
+        : run(engine, machine, translation === "superpages", { window, readBytes, mapped });
     const { gbps, boundBy } = readTiming(machine.figures, timed, window);
-    const publishedGbps = published?.[index] ?? null;
+    const publishedGbps = figures[translation]?.[index] ?? null;
     return {
       window,
       gbps,

@@ -4,6 +4,14 @@
  */
 import type { CachesGeometry } from "../access/simulator.js";
 
+/** What a core spends on an invalidation. Nanoseconds. */
+export interface InvalidationFigures {
+  /** Writing a command to the queue and telling the unit of it. */
+  readonly commandNs: number;
+  /** From the wait (VT-d: wait descriptor; SMMUv3: CMD_SYNC) to its completion, for which the core spins. */
+  readonly waitNs: number;
+}
+
 /** Figures that time is derived from. Times in nanoseconds. */
 export interface MachineFigures {
   /** One read by the walker: of an entry of a page table or of the configuration. */
@@ -21,8 +29,22 @@ export interface MachineFigures {
   readonly dmaMemoryNs: number;
   /** Reads that the device keeps under way. */
   readonly dmaReadsInFlight: number;
-  /** Bytes of the last-level cache that hold what devices read. */
+  /** Bytes of the last-level cache that hold what devices read; 0: there is none. */
   readonly lastLevelCacheBytes: number;
+  /** Default: nothing is said of the time that invalidations take. */
+  readonly invalidation?: InvalidationFigures;
+}
+
+export const TRANSLATIONS = ["off", "small-pages", "superpages"] as const;
+/** How pcie-bench was run: without translation, with the smallest pages only, with all sizes. */
+export type Translation = (typeof TRANSLATIONS)[number];
+
+/** What pcie-bench is run over, and what others measured with it: Gb/s by window, null where nothing is published. */
+export interface PcieBenchFigures extends Partial<Readonly<Record<Translation, readonly (number | null)[]>>> {
+  /** Bytes of a read. */
+  readonly readBytes: number;
+  /** Bytes that reads are spread over. */
+  readonly windows: readonly number[];
 }
 
 export interface Machine {
@@ -34,12 +56,14 @@ export interface Machine {
   readonly stage: "first" | "second";
   readonly caches: CachesGeometry;
   readonly figures: MachineFigures;
+  readonly pcieBench?: PcieBenchFigures;
 }
 
 /** Where a preset's figures come from. */
 export interface MachineSources {
   readonly caches: Readonly<Record<string, string>>;
-  readonly figures: Readonly<Record<keyof MachineFigures, string>>;
+  readonly figures: Readonly<Partial<Record<keyof MachineFigures, string>>>;
+  readonly pcieBench?: string;
 }
 
 export interface Preset extends Machine {

@@ -3,6 +3,7 @@ import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { z } from "zod";
 import { parseAccess } from "../access/kinds.js";
+import { jsonPath } from "../document-issue.js";
 import { UnknownNameError } from "../engine/errors.js";
 import { defaultLevels, type FormatDescription, findFormat } from "../engine/formats.js";
 import { findImporter } from "../importers/importers.js";
@@ -19,7 +20,7 @@ import { DEFAULT_WEIGHTS } from "../strategies/joint.js";
 import { asksImporter, findStrategy, strategies } from "../strategies/strategies.js";
 import { workloadOptions } from "../workloads/workload.js";
 import { findWorkload } from "../workloads/workloads.js";
-import { jsonPath, pathFrom, readDocument } from "./document.js";
+import { pathFrom, readDocument } from "./document.js";
 import { RegressError } from "./errors.js";
 import { SUITE_FILE } from "./suite-file.js";
 
@@ -127,16 +128,14 @@ export function packagedSuite(): string {
  * nothing has, or makes no sense
  */
 export async function readSuite(file: string, formats: readonly FormatDescription[]): Promise<Suite> {
-  const fieldsAt = (path: readonly PropertyKey[]) =>
-    Object.keys(path.length === 0 ? suiteFields : path.at(-1) === "weights" ? weightFields : caseFields);
-  const { cases } = await readDocument(file, "suite", suiteSchema, fieldsAt);
+  const { cases } = await readDocument(file, "suite", suiteSchema);
   const names = new Set<string>();
   const read: SuiteCase[] = [];
   for (const [index, document] of cases.entries()) {
     const at = new CasePlace(file, index);
     if (names.has(document.name)) throw at.error(["name"], `there is another case "${document.name}"`);
     names.add(document.name);
-    const traffic = await caseTraffic(document, dirname(file), at);
+    const traffic = await caseTraffic(document, dirname(file), formats, at);
     const inputs = caseInputs(document, formats, traffic, at);
     read.push({ name: document.name, inputs, ...(traffic === undefined ? {} : { traffic }) });
   }
@@ -189,6 +188,7 @@ function caseImporters(document: CaseDocument, at: CasePlace): ImporterInputs {
 async function caseTraffic(
   document: CaseDocument,
   directory: string,
+  formats: readonly FormatDescription[],
   at: CasePlace,
 ): Promise<TrafficChoice | undefined> {
   const { machine, access, hints, seed } = document;
@@ -202,7 +202,7 @@ async function caseTraffic(
   if (access !== undefined) at.check(["access"], () => parseAccess(access));
   const found = machine === undefined || findPreset(machine) ? machine : pathFrom(directory, machine);
   try {
-    return await chooseTraffic({ machine: found, access, hints, seed });
+    return await chooseTraffic({ machine: found, access, hints, seed }, formats);
   } catch (cause) {
     throw at.located(["machine"], cause);
   }

@@ -22,6 +22,7 @@ export interface AccessFigures {
   readonly timing: Timing | null;
   readonly rangeInvalidations: number;
   readonly domainInvalidations: number;
+  readonly invalidationWaits: number;
   readonly faults: number;
   /** By the names of the machine's performance monitor. */
   readonly counters: Readonly<Record<string, number>>;
@@ -33,6 +34,8 @@ const IN_CACHE = 0;
 
 export function accessFigures(machine: Machine, counters: TrafficCounters): AccessFigures {
   const pages = counters.bytes / PAGE_BYTES;
+  const { rangeInvalidations, domainInvalidations, invalidationWaits } = counters;
+  const commands = rangeInvalidations + domainInvalidations;
   const perPage = (n: number): number => (pages === 0 ? 0 : n / pages);
   const { levels } = machine.stage === "first" ? counters.firstStage : counters.secondStage;
   const caches = machine.stage === "first" ? machine.caches.firstStage : machine.caches.secondStage;
@@ -43,9 +46,13 @@ export function accessFigures(machine: Machine, counters: TrafficCounters): Acce
     walkCacheMisses: levels
       .filter(({ level }) => Object.hasOwn(caches ?? {}, level))
       .map(({ level, lookups, hits }) => ({ level, perPage: perPage(lookups - hits) })),
-    timing: counters.requests === 0 ? null : readTiming(machine.figures, timedCounters(counters), IN_CACHE),
-    rangeInvalidations: counters.rangeInvalidations,
-    domainInvalidations: counters.domainInvalidations,
+    timing:
+      counters.requests === 0
+        ? null
+        : readTiming(machine.figures, timedCounters(counters), IN_CACHE, { commands, waits: invalidationWaits }),
+    rangeInvalidations,
+    domainInvalidations,
+    invalidationWaits,
     faults: counters.faults,
     counters: isSmmu(machine) ? smmuv3Names(counters) : vtdNames(counters),
   };

@@ -44,6 +44,7 @@ export interface TrafficChoice {
   readonly access: MappingAccess;
   /** As in `TrafficOptions`. */
   readonly hints?: boolean;
+  readonly unmapsPerWait?: number;
 }
 
 /** Leaves of one size over a replay. */

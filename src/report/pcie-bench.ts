@@ -1,6 +1,8 @@
 /** What `experiment pcie-bench` prints. */
-import { type PcieBenchRow, TRANSLATIONS, type Translation } from "../experiment/pcie-bench.js";
-import type { Machine } from "../machines/machine.js";
+import { isPublished, type PcieBenchRow } from "../experiment/pcie-bench.js";
+import { type Machine, TRANSLATIONS, type Translation } from "../machines/machine.js";
+import { PCIE_BENCH } from "../machines/presets.js";
+import { jsonText } from "./json.js";
 import { plainTable } from "./table.js";
 import { bytes, percent } from "./units.js";
 
@@ -11,20 +13,29 @@ const HEADINGS: Readonly<Record<Translation, string>> = {
 };
 
 function machineText(machine: Machine, rows: readonly PcieBenchRow[]): string {
+  const { readBytes } = machine.pcieBench ?? PCIE_BENCH;
   const columns = TRANSLATIONS.flatMap((translation) => {
     const found = rows.find((row) => row.machine === machine.name && row.translation === translation);
     return found ? [found] : [];
   });
-  const head = ["window", ...columns.flatMap(({ translation }) => [HEADINGS[translation], "published", "error"])];
+  const head = [
+    "window",
+    ...columns.flatMap(({ translation, rms }) => [
+      HEADINGS[translation],
+      ...(rms === null ? ["bound by"] : ["published", "error"]),
+    ]),
+  ];
   const lines = columns[0].windows.map(({ window }, index) => [
     bytes(window),
-    ...columns.flatMap(({ windows }) => {
-      const { gbps, publishedGbps, relativeError } = windows[index];
-      return [gbps.toFixed(1), publishedGbps?.toFixed(1) ?? "", percent(relativeError)];
+    ...columns.flatMap(({ windows, rms }) => {
+      const { gbps, boundBy, publishedGbps, relativeError } = windows[index];
+      const beside = rms === null ? [boundBy] : [publishedGbps?.toFixed(1) ?? "", percent(relativeError)];
+      return [gbps.toFixed(1), ...beside];
     }),
   ]);
-  const means = columns.flatMap(({ rms }) => ["", "", rms === null ? "" : `${(rms * 100).toFixed(1)} %`]);
-  return `${machine.title}, Gb/s\n${plainTable(head, [...lines, ["root mean square", ...means]])}`;
+  const means = columns.flatMap(({ rms }) => (rms === null ? ["", ""] : ["", "", `${(rms * 100).toFixed(1)} %`]));
+  const last = isPublished(machine) ? [["root mean square", ...means]] : [];
+  return `${machine.title}, random reads of ${readBytes} bytes, Gb/s\n${plainTable(head, [...lines, ...last])}`;
 }
 
 export function pcieBenchText(machines: readonly Machine[], rows: readonly PcieBenchRow[]): string {
@@ -34,6 +45,5 @@ export function pcieBenchText(machines: readonly Machine[], rows: readonly PcieB
 /** The machines are printed whole, so that every figure stands there with its source. */
 export function pcieBenchJson(version: string, machines: readonly Machine[], rows: readonly PcieBenchRow[]): string {
   const document = { command: "experiment pcie-bench", version, inputs: { machines }, rows };
-  const hex = (_: string, value: unknown): unknown => (typeof value === "bigint" ? `0x${value.toString(16)}` : value);
-  return `${JSON.stringify(document, hex, 2)}\n`;
+  return `${jsonText(document, 2)}\n`;
 }

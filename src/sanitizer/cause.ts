@@ -108,6 +108,9 @@ export class Judge {
     const reaching = candidates.filter((one) => selects(one.selection.iotlb, access.owner, iova));
     const pending = reaching.findLast((one) => (one.completed ?? Number.POSITIVE_INFINITY) > operation);
     if (pending) return found("not-waited-for", pending);
+    const late = history.invalidations.find((one) => one.operation > operation && this.#drops(one, access, secondOnly));
+    if (this.#isDeferred(access, roots, secondOnly))
+      return found(access.reused ? "reused-before-flush" : "lazy-window", late ?? null);
     // A complete one was in effect: what was changed since, nobody saw.
     if (reaching.some((one) => this.#drops(one, access, secondOnly))) return { ...found("forgotten"), change: null };
     const leafOnly = reaching.at(-1);
@@ -128,15 +131,11 @@ export class Judge {
       );
       if (near) return found(mistake, near);
     }
-    const deferral = roots.map((root) => history.lastDeferral(root, iova, operation)).find((one) => one !== undefined);
-    const late = history.invalidations.find((one) => one.operation > operation && this.#drops(one, access, secondOnly));
-    if (deferral && deferral.operation > after) {
-      return found(access.reused ? "reused-before-flush" : "lazy-window", late ?? null);
-    }
-    const mapped = roots.map((root) => history.lastChange(root, iova, after - 1, ({ kind }) => kind === "mapped"))[0];
+    const [root] = roots;
+    const mapped = root && history.lastChange(root, iova, after - 1, ({ kind }) => kind === "mapped");
     const early = history.invalidations.findLast(
       (one) =>
-        one.operation < after && one.operation > (mapped?.operation ?? 0) && this.#drops(one, access, secondOnly),
+        mapped && one.operation < after && one.operation > mapped.operation && this.#drops(one, access, secondOnly),
     );
     if (early && change?.kind === "unmapped") return found("before-unmap", early);
     return late ? found("late", late) : found("forgotten");
@@ -146,6 +145,21 @@ export class Judge {
   #drops({ selection }: Invalidation, { owner, iova }: Noted, secondOnly: boolean): boolean {
     const structures = secondOnly ? selection.secondStage : selection.firstStage;
     return selects(selection.iotlb, owner, iova) && selects(structures, owner, iova);
+  }
+
+  /** Whether the flush queue has yet to flush an unmap; that of a second stage may be of any address. */
+  #isDeferred(access: Noted, [first, ...seconds]: readonly bigint[], secondOnly: boolean): boolean {
+    const { history } = this;
+    const { iova, operation } = access;
+    const deferrals = [
+      first === undefined ? undefined : history.lastDeferral(first, operation, iova),
+      ...seconds.map((root) => history.lastDeferral(root, operation)),
+    ];
+    const last = Math.max(...deferrals.map((deferral) => deferral?.operation ?? 0));
+    const flushed = history.invalidations.some(
+      (one) => one.operation > last && one.operation <= operation && this.#drops(one, access, secondOnly),
+    );
+    return last > 0 && !flushed;
   }
 
   /** What made the translation stale, and the tables that it came from. */

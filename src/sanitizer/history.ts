@@ -132,8 +132,11 @@ export class History {
     return changes.some((one) => between(one) && (one.kind === "unmapped" || one.freedTables) && meets(one, range));
   }
 
-  lastDeferral(root: bigint, address: bigint, before: number): Deferral | undefined {
-    return this.#deferrals.get(root)?.findLast((one) => one.operation <= before && holds(one, address));
+  /** @param address default: any */
+  lastDeferral(root: bigint, before: number, address?: bigint): Deferral | undefined {
+    return this.#deferrals
+      .get(root)
+      ?.findLast((one) => one.operation <= before && (address === undefined || holds(one, address)));
   }
 }
 

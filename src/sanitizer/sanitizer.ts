@@ -64,6 +64,11 @@ interface Grant {
   readonly size: bigint;
 }
 
+function sameGrant(a: Grant, b: Grant): boolean {
+  const sameSource = a.source.sid === b.source.sid && a.source.pasid === b.source.pasid;
+  return sameSource && a.iova === b.iova && a.physical === b.physical && a.size === b.size;
+}
+
 const PAGE_SHIFT = 12n;
 const NOWHERE = 0xffff_ffff_ffff_ffffn;
 const GLOBAL = 1n << BigInt(layout.OWNER_GLOBAL_BIT);
@@ -269,7 +274,8 @@ export class DmaSanitizer implements TranslationWatcher, MachineObserver {
 
   /** A device may keep a translation (ATS). */
   granted(source: ResolvedSource, iova: bigint, physical: bigint, size: bigint): void {
-    this.#grants.push({ source, iova: iova & -size, physical: physical & -size, size });
+    const grant = { source, iova: iova & -size, physical: physical & -size, size };
+    if (!this.#grants.some((one) => sameGrant(one, grant))) this.#grants.push(grant);
   }
 
   /** A device was told to drop translations; `size` null: all, `pasid` undefined: whatever the PASID. */

@@ -7,6 +7,7 @@ import { dmaAddress } from "../../src/engine/addresses.js";
 import type { PageTable } from "../../src/engine/page-table.js";
 import type { Machine } from "../../src/machines/machine.js";
 import { findPreset } from "../../src/machines/presets.js";
+import type { AccessFigures } from "../../src/replay/access.js";
 import type { Replay } from "../../src/replay/replay.js";
 import { findStrategy } from "../../src/strategies/strategies.js";
 import { encode, KIB, MIB, map, newReplay, type Operation, unmap } from "../replay/support.js";
@@ -133,7 +134,7 @@ async function slowly(strategyName: string, operations: readonly Operation[], ac
   const accesses = new SlowAccesses(access);
   const mapped = new Map<number, Mapped>();
   let simulator: SlowSimulator | null = null;
-  const figures = { requests: 0, hits: 0, invalidations: 0 };
+  const figures = { requests: 0, hits: 0, invalidations: 0, waits: 0 };
   for (const operation of operations) {
     const pagesBefore = replay.table(0)?.counters.tablePages ?? 0;
     replay.run(encode([operation]));
@@ -152,6 +153,7 @@ async function slowly(strategyName: string, operations: readonly Operation[], ac
       const freed = tableBefore !== null && here.pieces.some((piece) => freesTables(table, tableBefore, piece));
       if (freed) for (const piece of here.pieces) invalidate(simulator, piece, false);
       if (freed) figures.invalidations += here.pieces.length;
+      if (freed) figures.waits++;
       before.run(encode([operation]));
       for (const offset of accesses.of(here.length)) {
         figures.requests++;
@@ -163,6 +165,7 @@ async function slowly(strategyName: string, operations: readonly Operation[], ac
     }
     const leafOnly = hints && table.counters.tablePages >= pagesBefore;
     before.run(encode([operation]));
+    figures.waits++;
     for (const piece of mapped.get(operation.slot)?.pieces ?? []) {
       invalidate(simulator, piece, leafOnly);
       figures.invalidations++;
@@ -196,6 +199,7 @@ describe("counts as the slow model does", () => {
       expect(counters.iotlb_hit).toBe(slow.hits);
       expect(counters.iommu_mrds).toBe(slow.reads?.reduce((sum, n) => sum + n, 0));
       expect(ours.rangeInvalidations + ours.domainInvalidations).toBe(slow.invalidations);
+      expect(ours.invalidationWaits).toBe(slow.waits);
       for (const { level, perPage } of walkCacheMisses) {
         expect(perPage * pages).toBeCloseTo((slow.lookups?.[level] ?? 0) - (slow.walkHits?.[level] ?? 0), 6);
       }
@@ -233,7 +237,32 @@ describe("figures", () => {
     expect(await inBatches("linux-lazy", operations, access, true)).toMatchObject({
       rangeInvalidations: 0,
       domainInvalidations: 1,
+      invalidationWaits: 1,
     });
+  });
+
+  it("has a core wait for every unmap, for some together, or for the flush queue", async () => {
+    const operations = Array.from({ length: 100 }, (_, slot) => [page(slot), unmap(slot, 0n, PAGE)]).flat();
+    const invalidation = { commandNs: 100, waitNs: 900 };
+    const machine: Machine = { ...SMALL, figures: { ...SMALL.figures, invalidation } };
+    const time = async (strategy: string, unmapsPerWait: number): Promise<AccessFigures> => {
+      const traffic = { machine, access: parseAccess("sequential:512"), unmapsPerWait };
+      const { format, levels } = machine;
+      const replay = await newReplay({ strategy: findStrategy(strategy), format, levels, traffic });
+      replay.run(encode(operations));
+      return replay.access as AccessFigures;
+    };
+    const strict = await time("linux", 1);
+    expect(strict).toMatchObject({ rangeInvalidations: 100, invalidationWaits: 100 });
+    // A page of 8 transactions, a command and a wait.
+    expect(strict.timing).toMatchObject({ boundBy: "invalidations", invalidationNs: 1000 / 8 });
+    const batched = await time("linux", 30);
+    expect(batched).toMatchObject({ rangeInvalidations: 100, invalidationWaits: 4 });
+    expect(batched.timing?.invalidationNs).toBe((100 * 100 + 4 * 900) / 800);
+    const lazy = await time("linux-lazy", 30);
+    expect(lazy).toMatchObject({ rangeInvalidations: 0, invalidationWaits: lazy.domainInvalidations });
+    expect(lazy.timing?.invalidationNs).toBeLessThan(batched.timing?.invalidationNs ?? 0);
+    await expect(time("linux", 0)).rejects.toThrow("0 unmaps a wait: not a whole number from 1");
   });
 
   it("keeps domains apart and changes no figure of the tables", async () => {

@@ -12,7 +12,7 @@ describe("iommu-lab compare --access", () => {
     expect([status, stderr]).toEqual([0, ""]);
     expect(Math.max(...stdout.split("\n").map((line) => line.length))).toBeLessThanOrEqual(100);
     expect(stdout).toMatch(/^accesses: sequential, 256 bytes; machine: Xeon E5-2630 v4/m);
-    expect(stdout).toMatch(/^strategy +IOTLB +L2 +L3 +L4 +reads +invalidations +flushes +Gb\/s$/m);
+    expect(stdout).toMatch(/^strategy +IOTLB +L2 +L3 +L4 +reads +ranges +flushes +waits +CPU Gb\/s +Gb\/s$/m);
     expect(stdout).toMatch(/^no-align +1\.000 /m);
     expect(stdout).toMatch(/^pa-congruent +0\.038 /m);
   });
@@ -54,6 +54,19 @@ describe("iommu-lab compare --access", () => {
     expect(counters.tlb_miss).toBeGreaterThan(0);
   });
 
+  it("waits less often, and keeps a core less busy, where unmaps share a wait", async () => {
+    const figures = async (...flags: string[]): Promise<AccessFigures> => {
+      const command = [...WORKLOAD, "--strategy", "linux", "--access", "sequential", "--json", ...flags];
+      const document = JSON.parse((await run(command)).stdout);
+      expect(document.inputs.traffic.unmapsPerWait).toBe(flags.length === 0 ? 1 : 64);
+      return document.strategies[0].access;
+    };
+    const [strict, batched] = await Promise.all([figures(), figures("--unmaps-per-wait", "64")]);
+    expect(batched.invalidationWaits).toBe(Math.ceil(strict.invalidationWaits / 64));
+    expect(batched.rangeInvalidations).toBe(strict.rangeInvalidations);
+    expect(batched.timing?.invalidationNs).toBeLessThan(strict.timing?.invalidationNs ?? 0);
+  });
+
   it("misses more without invalidation hints", async () => {
     const misses = async (...flags: string[]): Promise<number> => {
       const command = [...WORKLOAD, "--strategy", "linux", "--access", "ring", "--json", ...flags];
@@ -74,6 +87,8 @@ describe("iommu-lab compare --access", () => {
     [["--machine", "mmu-600", "--format", "vtdss"], /--format is the machine's/],
     [["--access", "random", "--levels", "3"], /--levels is the machine's/],
     [["--no-hints"], /--no-hints needs --machine or --access/],
+    [["--unmaps-per-wait", "2"], /--unmaps-per-wait needs --machine or --access/],
+    [["--unmaps-per-wait", "0", "--access", "random"], /not a whole number from 1/],
   ])("%j could not run", async (flags, message) => {
     const { status, stdout, stderr } = await run(["compare", VFIO, ...flags]);
     expect({ status, stdout }).toEqual({ status: 2, stdout: "" });

@@ -116,7 +116,7 @@ describe("input of another kind", () => {
     ["explain", TRACE, /line 1: not JSON/],
     ["explain of a machine", VECTORS, /line 1: neither "Device/],
     ["explain of a machine", "src", /src: no domain_translation_struct in this directory$/],
-    ["regress of a suite", "package.json", /package\.json: cases: expected array, received undefined$/],
+    ["regress of a suite", "package.json", /package\.json: cases: expected array, which is missing$/],
     ["regress of a suite", TRACE, /not JSON/],
     ["regress against a baseline", "iommu-lab.suite.json", /iommu-lab\.suite\.json: baseline: /],
   ] as const)("%s of %s", async (command, file, message) => {

@@ -1,10 +1,13 @@
+import { readFileSync } from "node:fs";
 import { describe, expect, it, test } from "vitest";
 import { TranslationSimulator } from "../../src/access/simulator.js";
 import { isPublished, pcieBench, rootMeanSquare } from "../../src/experiment/pcie-bench.js";
 import type { Machine } from "../../src/machines/machine.js";
 import { parseMachine } from "../../src/machines/parse.js";
-import { DEFAULT_MACHINE, findPreset, PRESETS } from "../../src/machines/presets.js";
+import { COMMON_STRUCTURES, DEFAULT_MACHINE, findPreset, PRESETS } from "../../src/machines/presets.js";
+import { machineSchemaJson } from "../../src/machines/schema.js";
 import { readTiming } from "../../src/machines/timing.js";
+import { jsonText } from "../../src/report/json.js";
 import { newEngine } from "../support/engine.js";
 import { refused } from "../support/errors.js";
 
@@ -23,13 +26,17 @@ const OWN = {
     lastLevelCacheBytes: 1 << 24,
   },
 };
+/** Nothing but what has no default. */
+const LEAST = { name: "least", caches: { iotlb: [{ ways: 64 }] }, figures: { memoryReadNs: 300, linkGbps: 63 } };
+
+const { formats } = await newEngine();
 
 function parse(machine: object): Machine {
-  return parseMachine(JSON.stringify(machine), "own.json");
+  return parseMachine(JSON.stringify(machine), "own.json", formats);
 }
 
 describe("a machine of the user's own", () => {
-  it("has defaults for what most machines share", () => {
+  it("is what its file says", () => {
     expect(parse(OWN)).toEqual({
       name: "own",
       title: "own",
@@ -52,6 +59,41 @@ describe("a machine of the user's own", () => {
       },
     });
     expect(split.caches.iotlb.map(({ pageSizes }) => pageSizes)).toEqual([0x1000n, 0x4020_0000n]);
+    expect(parse(JSON.parse(jsonText(split)))).toEqual(split);
+  });
+
+  it("has defaults for all but an IOTLB, the walker's latency and the link", () => {
+    expect(parse(LEAST)).toEqual({
+      name: "least",
+      title: "least",
+      format: "vtdss",
+      levels: 4,
+      stage: "second",
+      caches: { iotlb: [{ sets: 1, ways: 64, replacement: "lru" }], secondStage: COMMON_STRUCTURES },
+      figures: {
+        memoryReadNs: 300,
+        linkGbps: 63,
+        walksInFlight: 6,
+        iotlbHitNs: 0,
+        headerBytes: 20,
+        dmaReadNs: 420,
+        dmaReadsInFlight: 26.5,
+        lastLevelCacheBytes: 0,
+        dmaMemoryNs: 0,
+      },
+    });
+    const cached = parse({ ...LEAST, figures: { ...LEAST.figures, lastLevelCacheBytes: 1 << 20 } });
+    expect(cached.figures.dmaMemoryNs).toBe(57);
+  });
+
+  test.each([
+    ["vtdss", "second", 4],
+    ["x86_64", "first", 4],
+    ["vmsav8-4k", "first", 4],
+    ["vmsav8-64k", "first", 3],
+    ["vmsav8-4k-s2", "second", 4],
+  ])("of %s has a %s stage of %i levels", (format, stage, levels) => {
+    expect(parse({ ...LEAST, format })).toMatchObject({ format, stage, levels });
   });
 
   test.each(PRESETS)("may be $name, written down", (preset) => {
@@ -66,34 +108,62 @@ describe("a machine of the user's own", () => {
   });
 
   const without = ({ figures: { memoryReadNs: _, ...figures }, ...rest }: typeof OWN): object => ({ ...rest, figures });
+  const withIotlb = (...iotlb: object[]): object => ({ ...OWN, caches: { iotlb } });
+  const measured = (pcieBench: object): object => ({ ...OWN, pcieBench });
   test.each<[string, object]>([
-    ["name is not a text", { ...OWN, name: 7 }],
-    ["colour is not known", { ...OWN, colour: "red" }],
-    ["stage is neither", { ...OWN, stage: "third" }],
-    ["levels is not a whole number", { ...OWN, levels: 3.5 }],
-    ["figures is not an object", { ...OWN, figures: [] }],
-    ["figures.memoryReadNs is not a number", without(OWN)],
-    ["figures.memoryReadNs is not a number from 0", { ...OWN, figures: { ...OWN.figures, memoryReadNs: -1 } }],
-    ["figures.walksInFlight is 0", { ...OWN, figures: { ...OWN.figures, walksInFlight: 0 } }],
-    ["figures.speed is not known", { ...OWN, figures: { ...OWN.figures, speed: 0 } }],
-    ["caches.iotlb is not a list", { ...OWN, caches: { iotlb: {} } }],
-    ["caches.iotlb[0].ways is not a number", { ...OWN, caches: { iotlb: [{}] } }],
-    ["caches.iotlb[1] cannot be: 3 sets", { ...OWN, caches: { iotlb: [{ ways: 1 }, { sets: 3, ways: 1 }] } }],
+    ["name: expected string, received number", { ...OWN, name: 7 }],
+    ['unknown field "figure" (did you mean "figures"?)', { ...OWN, figure: {} }],
+    ['stage: Invalid option: expected one of "first"|"second"', { ...OWN, stage: "third" }],
+    ["levels: expected int", { ...OWN, levels: 3.5 }],
+    ["levels: expected 3 to 5, which vtdss has", { ...OWN, levels: 2 }],
+    ["caches: expected object, which is missing", { name: "own" }],
+    ["figures: expected object, received array", { ...OWN, figures: [] }],
+    ["figures.memoryReadNs: expected number, which is missing", without(OWN)],
+    ["figures.memoryReadNs: Too small", { ...OWN, figures: { ...OWN.figures, memoryReadNs: -1 } }],
+    ["figures.walksInFlight: Too small", { ...OWN, figures: { ...OWN.figures, walksInFlight: 0 } }],
     [
-      'caches.iotlb[0] cannot be: replacement "fifo"',
-      { ...OWN, caches: { iotlb: [{ ways: 1, replacement: "fifo" }] } },
+      'figures: unknown field "linkGbs" (did you mean "linkGbps"?)',
+      { ...OWN, figures: { ...OWN.figures, linkGbs: 0 } },
     ],
-    ["caches.iotlb[0].pageSizes has 5000", { ...OWN, caches: { iotlb: [{ ways: 1, pageSizes: [5000] }] } }],
     [
-      "caches.secondStage.6 is not known",
+      "figures.invalidation.waitNs: expected number, which is missing",
+      { ...OWN, figures: { ...OWN.figures, invalidation: { commandNs: 1 } } },
+    ],
+    ["caches.iotlb: expected array, received object", { ...OWN, caches: { iotlb: {} } }],
+    ["caches.iotlb: Too small: expected array to have >=1 items", withIotlb()],
+    ["caches.iotlb[0].ways: expected number, which is missing", withIotlb({})],
+    ["caches.iotlb[1]: 3 sets: not a power of two", withIotlb({ ways: 1 }, { sets: 3, ways: 1 })],
+    ["caches.iotlb[0].replacement: Invalid option", withIotlb({ ways: 1, replacement: "fifo" })],
+    [
+      "caches.iotlb[0].pageSizes[1]: expected a power of two from 4096",
+      withIotlb({ ways: 1, pageSizes: [4096, 5000] }),
+    ],
+    [
+      'caches.secondStage: unknown field "6"',
       { ...OWN, caches: { iotlb: [{ ways: 1 }], secondStage: { 6: { ways: 1 } } } },
     ],
-  ])("is refused where %s", (why, machine) => {
+    ["caches.secondStage: expected firstStage", { ...OWN, stage: "first" }],
+    ["pcieBench.windows: expected array, which is missing", measured({})],
+    ["pcieBench.windows[1]: expected a multiple of readBytes, 64", measured({ windows: [4096, 100] })],
+    ["pcieBench.off: expected a figure for each of 2 windows, found 1", measured({ windows: [4096, 8192], off: [1] })],
+    ["pcieBench.off[0]: expected number, received string", measured({ windows: [4096], off: ["1"] })],
+    ["pcieBench.readBytes: expected a power of two", measured({ readBytes: 100, windows: [4096] })],
+  ])("is refused: %s", (why, machine) => {
     expect(refused("invalid", () => parse(machine)).message).toContain(`read the machine of own.json: invalid: ${why}`);
   });
 
+  it("is refused with a format that nobody has", () => {
+    const { message } = refused("invalid", () => parse({ ...LEAST, format: "vtds" }));
+    expect(message).toContain('use page-table format "vtds"');
+  });
+
   it("is refused where it is no JSON", () => {
-    expect(refused("invalid", () => parseMachine("{", "own.json")).message).toContain("own.json");
+    expect(refused("invalid", () => parseMachine("{", "own.json", formats)).message).toContain("own.json");
+  });
+
+  it("comes with a schema, as the code has it", () => {
+    const schema = new URL("../../iommu-lab.machine.schema.json", import.meta.url);
+    expect(readFileSync(schema, "utf8")).toBe(machineSchemaJson());
   });
 });
 
@@ -115,6 +185,22 @@ describe("time", () => {
   it("grows by the share of reads behind the last-level cache", () => {
     const far = readTiming(figures, { ...counters, walkerReads: 0 }, 1 << 26);
     expect(far.latencyNs).toBe((400 + 0.75 * 60 + 2) / 25);
+    const uncached = { ...figures, lastLevelCacheBytes: 0 };
+    for (const footprint of [0, 1 << 26]) {
+      expect(readTiming(uncached, { ...counters, walkerReads: 0 }, footprint).latencyNs).toBe((400 + 60 + 2) / 25);
+    }
+  });
+
+  it("is a core's where that invalidates longer than anything else takes", () => {
+    const invalidation = { commandNs: 100, waitNs: 500 };
+    const idle = { ...counters, walkerReads: 0 };
+    const time = (waits: number) => readTiming({ ...figures, invalidation }, idle, CACHED, { commands: 1000, waits });
+    const strict = time(1000);
+    expect(strict).toMatchObject({ invalidationNs: 600, transactionNs: 600, boundBy: "invalidations" });
+    expect(strict.gbps).toBe(512 / 600);
+    expect(time(10)).toMatchObject({ invalidationNs: 105, boundBy: "invalidations" });
+    const unknown = readTiming(figures, idle, CACHED, { commands: 1000, waits: 1000 });
+    expect(unknown).toMatchObject({ invalidationNs: null, boundBy: "latency" });
   });
 });
 
@@ -171,11 +257,30 @@ describe("pcie-bench", async () => {
   });
 
   it("runs on any machine, where the tables have another format", () => {
-    const own = parse({ ...OWN, format: "vmsav8-16k", stage: "first", caches: { iotlb: [{ ways: 64 }] } });
+    const own = parse({
+      ...OWN,
+      format: "vmsav8-16k",
+      stage: "first",
+      caches: { iotlb: [{ ways: 64 }], firstStage: {} },
+    });
     const [off, small] = pcieBench(engine, [own]);
     expect(off.rms).toBeNull();
     // 4,096 pages of 16 KiB, four entries a walk without paging-structure caches.
     expect(small.windows.at(-1)?.iotlbMissRate).toBeCloseTo(1 - 64 / 4096, 2);
     expect(small.windows.at(-1)?.readsPerMiss).toBe(4);
+  });
+
+  it("sets what was measured on the user's machine beside it, over his windows", () => {
+    const windows = [96 * 1024, 2 ** 27];
+    const own = parse({ ...LEAST, pcieBench: { readBytes: 256, windows, superpages: [null, 100] } });
+    expect(isPublished(own)).toBe(true);
+    const [off, small, superpages] = pcieBench(engine, [own]);
+    expect([off.rms, small.rms]).toEqual([null, null]);
+    for (const row of [off, small, superpages]) expect(row.windows.map(({ window }) => window)).toEqual(windows);
+    expect(small.windows[1].iotlbMissRate).toBeCloseTo(1 - 64 / 2 ** 15, 2);
+    const [unpublished, { gbps, publishedGbps, relativeError }] = superpages.windows;
+    expect(unpublished).toMatchObject({ publishedGbps: null, relativeError: null });
+    expect([publishedGbps, relativeError]).toEqual([100, gbps / 100 - 1]);
+    expect(superpages.rms).toBe(Math.abs(gbps / 100 - 1));
   });
 });

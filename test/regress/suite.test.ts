@@ -92,7 +92,7 @@ describe("a suite", () => {
   it.each([
     ["no JSON", "{", /suite\.json: not JSON: /],
     ["no object", [], /suite\.json: expected object, received array/],
-    ["no cases", {}, /suite\.json: cases: expected array, received undefined/],
+    ["no cases", {}, /suite\.json: cases: expected array, which is missing/],
     ["an empty list", { cases: [] }, /suite\.json: cases: Too small/],
     ["a mistyped field", { casse: [], cases: [trace] }, /unknown field "casse" \(did you mean "cases"\?\)/],
     [
@@ -100,7 +100,7 @@ describe("a suite", () => {
       { cases: [trace, { ...workload, name: "b", formt: "vtdss" }] },
       /suite\.json: cases\[1\]: unknown field "formt" \(did you mean "format"\?\)/,
     ],
-    ["a case without a name", { cases: [{ trace: "a" }] }, /cases\[0\]\.name: expected string, received undefined/],
+    ["a case without a name", { cases: [{ trace: "a" }] }, /cases\[0\]\.name: expected string, which is missing/],
     ["a name with a slash", { cases: [{ ...trace, name: "a/b" }] }, /cases\[0\]\.name: a case's name has letters/],
     ["a name twice", { cases: [trace, workload] }, /cases\[1\]\.name: there is another case "a"/],
     ["a trace and a workload", { cases: [{ ...trace, workload: "nvme" }] }, /cases\[0\]: a case has a trace or a/],

@@ -268,11 +268,11 @@ describe("a report of devices' accesses", () => {
     expect(comparisonHtml(reported(none), PROVENANCE)).not.toMatch(/per page|modelled/i);
   });
 
-  it("lists the inputs of any machine, whose sizes of page JSON has no numbers for", () => {
+  it("lists the inputs of any machine, sizes of page as in its file", () => {
     const caches = { ...CASCADE_LAKE.caches, iotlb: [{ ...CASCADE_LAKE.caches.iotlb[0], pageSizes: 0x1000n }] };
     const asked = trafficInputs({ ...traffic, machine: { ...CASCADE_LAKE, caches } });
     const text = comparisonHtml(reported(comparison), { ...PROVENANCE, inputs: { ...inputs, ...asked } });
-    expect(text).toContain("&quot;pageSizes&quot;:&quot;0x1000&quot;");
+    expect(text).toContain("&quot;pageSizes&quot;:[4096]");
   });
 });
 
