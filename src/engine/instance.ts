@@ -98,7 +98,7 @@ export interface WasmExports {
   replaySummarize(replay: number): void;
   replayTable(replay: number, domain: number): number;
 
-  // Remapping units (assembly/unit/unit.ts, assembly/table/walk.ts)
+  // Remapping units (assembly/unit/, assembly/table/walk.ts)
   walkLog(buffer: number, capacity: number): number;
   regimeCreate(
     table: number,
