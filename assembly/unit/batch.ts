@@ -12,7 +12,7 @@ import {
   UNIT_BATCH_STATUS,
   WALK_OUTCOME_MASK,
 } from "../layout";
-import { translateSlowly } from "./request";
+import { UNRESOLVED, translateSlowly } from "./request";
 import { sanitizer } from "./sanitizer";
 import { sanitizeSlowly } from "./stale";
 import { regimeOf } from "./unit";
@@ -43,8 +43,8 @@ export function iovaAt(batch: usize, i: u32): u64 {
   return load<u64>(<usize>load<u32>(batch, UNIT_BATCH_IOVA) + (<usize>i << 3));
 }
 
-/** A request whose regime is known, made by itself. */
-export function translateOneSlowly(unit: usize, batch: usize, i: u32): void {
+/** A request whose regime is known, made by itself; false, and nothing happened, when that is to be resolved anew. */
+export function translateOneSlowly(unit: usize, batch: usize, i: u32): bool {
   const source = sourceAt(batch, i);
   const pasid = pasidAt(batch, i);
   const iova = iovaAt(batch, i);
@@ -52,9 +52,11 @@ export function translateOneSlowly(unit: usize, batch: usize, i: u32): void {
   const regime = regimeOf(unit, source, pasid);
   const result = <usize>load<u32>(batch, UNIT_BATCH_PHYSICAL) + (<usize>i << 3);
   const status = translateSlowly(unit, regime, iova, access, result);
+  if (status == UNRESOLVED) return false;
   store<u32>(<usize>load<u32>(batch, UNIT_BATCH_STATUS) + (<usize>i << 2), status);
   if (status & <u32>WALK_OUTCOME_MASK) noteFault(batch, i);
   else if (sanitizer) sanitizeSlowly(regime, source, pasid, iova, access, load<u64>(result));
+  return true;
 }
 
 function noteFault(batch: usize, index: u32): void {

@@ -17,6 +17,7 @@ import {
   REGIME_FORMAT,
   REGIME_LAST,
   REGIME_LOWER_UNPRIVILEGED_DISABLED,
+  REGIME_LOOKED_UP,
   REGIME_NOW,
   REGIME_ORDINARY,
   REGIME_OWNER,
@@ -78,7 +79,7 @@ export function regimeCreate(table: usize, upper: usize, last: u64, tag: u64, ow
   store<u64>(regime, tag, REGIME_TAG);
   store<u64>(regime, owner, REGIME_OWNER);
   store<u32>(regime, <u32>regime, REGIME_NOW);
-  store<u32>(regime, flags, REGIME_FLAGS);
+  store<u32>(regime, flags | REGIME_LOOKED_UP, REGIME_FLAGS);
   store<u32>(regime, accessClear, REGIME_ACCESS_CLEAR);
   store<u32>(regime, accessSet, REGIME_ACCESS_SET);
   store<u64>(regime, flags & <u32>REGIME_REFUSES_INTERRUPT_RANGE ? <u64>INTERRUPT_SPAN : 0, REGIME_REFUSED_SPAN);

@@ -25,6 +25,7 @@ import {
   REGIME_UPPER_TABLE,
   REGIME_UPPER_UNPRIVILEGED_DISABLED,
   REGIME_WALK_TAGS,
+  SIMULATOR_CONFIGURATION_FIRST,
   STALE_FROM_IOTLB,
   STALE_FROM_STRUCTURES,
   STALE_FROM_WALK,
@@ -61,6 +62,7 @@ import { count } from "../table/table";
 import { statusWord, walkClean, walkGlobal, walkGrants, walkPrecisely, walkRehearses } from "../table/walk";
 import { walkBelieved, walkThroughCaches } from "../table/walk-caches";
 import { accessInForce } from "./access";
+import { configurationUse } from "./configuration";
 import { heldClean, heldDrop, heldFind, heldGrants, heldKeep, heldOwner, heldPhysical, heldShift } from "./held";
 
 /** What the last request that `translateSlowly` made was allowed (GRANT_*): for translation requests (ATS, PCIe). */
@@ -177,27 +179,30 @@ export function route(regime: usize, iova: u64, access: u32): u32 {
 export let answeredFrom: u32 = 0;
 export let answeredOwner: u64 = 0;
 
-/** One request, every case. Returns the status word and stores the physical address, or where it failed, at `result`. */
+/** No status word: the request needs an entry that is not cached any more, and nothing has happened. */
+export const UNRESOLVED: u32 = 0xffffffff;
+
+/**
+ * One request, every case. Returns the status word and stores the physical address, or where it failed, at `result`; or
+ * UNRESOLVED.
+ */
 export function translateSlowly(unit: usize, regime: usize, iova: u64, requested: u32, result: usize): u32 {
+  const caches = <usize>load<u32>(unit, UNIT_CACHES);
+  const configurationFirst = caches != 0 && load<u32>(caches, SIMULATOR_CONFIGURATION_FIRST) != 0;
+  if (configurationFirst && !configurationUse(unit, regime)) return UNRESOLVED;
   const access = accessInForce(regime, requested);
   store<u64>(result, 0);
   answeredFrom = STALE_FROM_WALK;
   answeredOwner = load<u64>(regime, REGIME_OWNER);
   const refused = route(regime, iova, access);
-  if (refused) return refused;
   const refusedSpan = load<u64>(regime, REGIME_REFUSED_SPAN);
-  const table = routedTable;
-  if (!table) {
-    lastGrants = -1;
-    store<u64>(result, iova);
-    return statusWord(WALK_OK, 0, 0, 0);
-  }
+  const table = refused ? <usize>0 : routedTable;
   const tag = load<u64>(regime, REGIME_TAG);
-  count(unit, UNIT_IOTLB_LOOKUPS, 1);
-  if (heldFind(unit, iova, tag)) {
+  if (table && heldFind(unit, iova, tag)) {
     // The walk that sets the dirty flag fills the entry anew.
     if (access & <u32>ACCESS_WRITE && heldClean) heldDrop(unit);
     else {
+      count(unit, UNIT_IOTLB_LOOKUPS, 1);
       count(unit, UNIT_IOTLB_HITS, 1);
       lastGrants = heldGrants;
       answeredFrom = STALE_FROM_IOTLB;
@@ -209,7 +214,14 @@ export function translateSlowly(unit: usize, regime: usize, iova: u64, requested
       return statusWord(WALK_OK, 0, 0, heldShift);
     }
   }
-  const caches = <usize>load<u32>(unit, UNIT_CACHES);
+  if (!configurationFirst && !configurationUse(unit, regime)) return UNRESOLVED;
+  if (refused) return refused;
+  if (!table) {
+    lastGrants = -1;
+    store<u64>(result, iova);
+    return statusWord(WALK_OK, 0, 0, 0);
+  }
+  count(unit, UNIT_IOTLB_LOOKUPS, 1);
   if (caches) walkThroughCaches(caches, regime + REGIME_WALK_TAGS, routedHalf);
   const status = walk(table, routedAddress, access, result);
   count(unit, UNIT_ENTRIES_READ, status >> <u32>WALK_READS_SHIFT);

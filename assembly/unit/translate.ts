@@ -32,11 +32,10 @@ function translateEach(unit: usize, batch: usize): i32 {
       why = UNIT_INTERCEPTED;
       break;
     }
-    if (!regimeOf(unit, sourceAt(batch, i), pasidAt(batch, i))) {
+    if (!regimeOf(unit, sourceAt(batch, i), pasidAt(batch, i)) || !translateOneSlowly(unit, batch, i)) {
       why = UNIT_MISSING;
       break;
     }
-    translateOneSlowly(unit, batch, i);
   }
   store<u32>(batch, i, UNIT_BATCH_NEXT);
   count(unit, UNIT_REQUESTS, <u64>(i - first));
