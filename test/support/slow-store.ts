@@ -28,7 +28,8 @@ export class SlowStore<V> {
     this.#cache.fill({ address, shift: PAGE_SHIFT, tag, owner: 0n, value: BigInt(index) });
   }
 
-  dropWhere(condition: (value: V, address: bigint) => boolean): void {
-    this.#cache.dropWhere(({ value, address }) => condition(this.#values[Number(value)], address));
+  /** Returns how many entries that were. */
+  dropWhere(condition: (value: V, address: bigint) => boolean): number {
+    return this.#cache.dropWhere(({ value, address }) => condition(this.#values[Number(value)], address));
   }
 }
