@@ -52,7 +52,7 @@ export class ResolvedSources<R extends ResolvedSource> {
 
   /** An entry that each of these was resolved from is not cached any more. */
   configurationDropped(condition: (resolved: R) => boolean): void {
-    this.forgetWhere((resolved) => condition(resolved) && !this.translation.keepForIotlb(resolved.handle));
+    this.forgetWhere((resolved) => condition(resolved) && !this.translation.keepForIotlb(resolved));
   }
 
   /** The next request of each of these is resolved anew. */

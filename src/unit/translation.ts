@@ -12,6 +12,7 @@ import type { Engine } from "../engine/engine.js";
 import { IommuError, statusError } from "../engine/errors.js";
 import { type Access, decodeAccess, encodeAccess, WalkBatch } from "../engine/page-table.js";
 import { ConfigurationCache } from "./configuration-cache.js";
+import type { ResolvedSource } from "./sources.js";
 
 /** One stage of translation: a table that stands in memory. Widths in bits; `flags` as the format's file says. */
 export interface Stage {
@@ -105,6 +106,8 @@ export interface TranslationWatcher {
   resolved(source: number, pasid: number | null, regime: Regime): void;
   /** What they go through is not known any more. */
   forgotten(source: number, pasid: number | null): void;
+  /** What they go through only serves those that the IOTLB answers from now on. */
+  compare(source: ResolvedSource): void;
 }
 
 /** A regime that was handed to the engine, and the handles of its tables. */
@@ -389,11 +392,16 @@ export class Translation {
    * An entry that a regime was resolved from is not cached any more: it is resolved anew by the next request that the IOTLB
    * does not answer. False where it has to be forgotten instead, as every request needs its entries.
    */
-  keepForIotlb({ regime }: RegimeHandle): boolean {
+  keepForIotlb(source: ResolvedSource): boolean {
     if (!this.#caches || this.configurationFirst) return false;
-    const flags = this.engine.linear.getU32(regime + layout.REGIME_FLAGS);
-    this.engine.linear.setU32(regime + layout.REGIME_FLAGS, flags | layout.REGIME_IOTLB_ONLY);
+    const at = source.handle.regime + layout.REGIME_FLAGS;
+    this.engine.linear.setU32(at, this.engine.linear.getU32(at) | layout.REGIME_IOTLB_ONLY);
+    this.watcher?.compare(source);
     return true;
+  }
+
+  isKeptForIotlb({ regime }: RegimeHandle): boolean {
+    return (this.engine.linear.getU32(regime + layout.REGIME_FLAGS) & layout.REGIME_IOTLB_ONLY) !== 0;
   }
 
   /** Forgets what requests of a source go through: the next one is resolved anew. */
