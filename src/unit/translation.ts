@@ -284,7 +284,7 @@ export class Translation {
 
   /**
    * The cache of context entries (STEs), or of PASID entries (CDs), by the option `caches` or else for `entries` of them in
-   * one set, in turn. Throws as the constructor does.
+   * one set, in turn. Throws as the constructor does, and then the unit's memory is given back.
    */
   configurationCache<V>(
     name: keyof ConfigurationPlaces,
@@ -297,9 +297,14 @@ export class Translation {
       return new ConfigurationCache(this.engine, cache, counters, dropped);
     }
     const geometry = { sets: 1, ways: entries, replacement: "round-robin" } as const;
-    const plain = createCache(this.engine, geometry, `a ${name} cache`, EVERY_SIZE);
-    this.#plainCaches.push(plain);
-    return new ConfigurationCache(this.engine, plain, 0, dropped);
+    try {
+      const plain = createCache(this.engine, geometry, `a ${name} cache`, EVERY_SIZE);
+      this.#plainCaches.push(plain);
+      return new ConfigurationCache(this.engine, plain, 0, dropped);
+    } catch (error) {
+      this.release();
+      throw error;
+    }
   }
 
   #table(stage: Stage): number {
