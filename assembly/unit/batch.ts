@@ -43,13 +43,14 @@ export function iovaAt(batch: usize, i: u32): u64 {
   return load<u64>(<usize>load<u32>(batch, UNIT_BATCH_IOVA) + (<usize>i << 3));
 }
 
-/** A request whose regime is known, made by itself; false, and nothing happened, when that is to be resolved anew. */
+/** A request made by itself; false, and nothing happened, when its regime is not known or to be resolved anew. */
 export function translateOneSlowly(unit: usize, batch: usize, i: u32): bool {
   const source = sourceAt(batch, i);
   const pasid = pasidAt(batch, i);
+  const regime = regimeOf(unit, source, pasid);
+  if (!regime) return false;
   const iova = iovaAt(batch, i);
   const access = accessAt(batch, i);
-  const regime = regimeOf(unit, source, pasid);
   const result = <usize>load<u32>(batch, UNIT_BATCH_PHYSICAL) + (<usize>i << 3);
   const status = translateSlowly(unit, regime, iova, access, result);
   if (status == UNRESOLVED) return false;

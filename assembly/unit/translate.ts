@@ -15,11 +15,11 @@ import {
   UNIT_REQUESTS,
 } from "../layout";
 import { count } from "../table/table";
-import { iovaAt, pasidAt, sourceAt, translateOneSlowly } from "./batch";
+import { iovaAt, pasidAt, translateOneSlowly } from "./batch";
 import { ANOTHER_FORMAT, TranslateRun, nextFormat } from "./run";
 import { sanitizerUse } from "./sanitizer";
 import { shortcutsForget } from "./shortcuts";
-import { isIntercepted, regimeOf } from "./unit";
+import { isIntercepted } from "./unit";
 
 /** `unitTranslate` where every request is made by itself. */
 function translateEach(unit: usize, batch: usize): i32 {
@@ -32,7 +32,7 @@ function translateEach(unit: usize, batch: usize): i32 {
       why = UNIT_INTERCEPTED;
       break;
     }
-    if (!regimeOf(unit, sourceAt(batch, i), pasidAt(batch, i)) || !translateOneSlowly(unit, batch, i)) {
+    if (!translateOneSlowly(unit, batch, i)) {
       why = UNIT_MISSING;
       break;
     }
