@@ -334,7 +334,7 @@ export const IOTLB_SETS = 4;
 export const IOTLB_SIZES = 8;
 
 // ---- A set-associative cache (assembly/cache/set-associative.ts), offsets in bytes; u32 unless said otherwise. ----
-export const CACHE_BYTES = 96;
+export const CACHE_BYTES = 104;
 /** Linear addresses of fingerprints, tags, values and what the replacement policy remembers. */
 export const CACHE_FINGERPRINTS = 0;
 export const CACHE_TAGS = 4;
@@ -362,6 +362,9 @@ export const CACHE_VICTIM_TAG = 72;
 export const CACHE_USES = 88;
 /** An entry's index is its set << this | its way. */
 export const CACHE_WAY_BITS = 80;
+/** Linear address of the hints, u32 indices of entries, and which bits of a hash say how far behind it one lies. */
+export const CACHE_HINTS = 84;
+export const CACHE_HINT_MASK = 96;
 
 /** What an entry holds (u64): the value; the rights that were granted down to it; what invalidations select it by. */
 export const CACHED_BYTES = 24;

@@ -3,14 +3,15 @@
  * Everything is counted. A simulator and its devices are laid out as SIMULATOR_* and DEVICE_* of layout.ts say, and set up
  * by src/access/simulator.ts.
  */
-import { orderTouch } from "../cache/replacement";
 import {
   cacheEntry,
   cacheFill,
   cacheFind,
-  cacheFindHeld,
+  cacheGuess,
+  cacheIsEntry,
   cacheShift,
   cacheTouch,
+  cacheTouchLru,
 } from "../cache/set-associative";
 import { foundIndex, keptShift, splitFind, splitKeeper } from "../cache/split";
 import {
@@ -24,25 +25,16 @@ import {
   ACCESS_IS_WRITE,
   ACCESS_READ,
   ACCESS_WRITE,
-  CACHED_BYTES,
   CACHED_OWNER,
-  CACHE_FINGERPRINTS,
-  CACHE_ORDER,
-  CACHE_ORDER_STRIDE,
+  CACHED_VALUE,
   CACHE_REPLACEMENT,
-  CACHE_SETS,
   CACHE_SIZES,
-  CACHE_STRIDE,
-  CACHE_TAGS,
-  CACHE_USES,
-  CACHE_VALUES,
-  CACHE_WAYS,
-  CACHE_WAY_BITS,
   DEVICE_CONTEXT_READS,
   DEVICE_CONTEXT_TAG,
   DEVICE_IOTLB,
   DEVICE_PASID_READS,
   DEVICE_PASID_TAG,
+  REPLACEMENT_LRU,
   SIMULATOR_BYTES_MOVED,
   SIMULATOR_CONFIGURATION_FIRST,
   SIMULATOR_CONFIGURATION_READS,
@@ -68,13 +60,13 @@ import {
 } from "../layout";
 import { count } from "../table/table";
 import { statusWord } from "../table/walk";
-import { recall, remember, sizeShift, walkSlowly, walkedPhysical } from "./walk";
+import { recall, remember, sizeShift, walkStages, walkedPhysical } from "./walk";
 
 /** Configuration entries are found by their tags alone. */
 const CONFIGURATION_SHIFT: u32 = 12;
 
 /** Looks one configuration cache up; a miss reads `reads` entries. `again`: nothing else was looked up since. */
-function configure(
+function configureFrom(
   simulator: usize,
   cache: usize,
   reads: u32,
@@ -83,7 +75,7 @@ function configure(
   lookups: usize,
   hits: usize,
 ): void {
-  if (!cache || !reads) return;
+  if (!reads) return;
   count(simulator, lookups, 1);
   if (again) {
     count(simulator, hits, 1);
@@ -100,34 +92,33 @@ function configure(
   store<u64>(cacheEntry(cache, cacheFill(cache, 0, CONFIGURATION_SHIFT, tag)), load<u64>(tags, 8), CACHED_OWNER);
 }
 
-function configureSlowly(simulator: usize, device: usize, again: bool): void {
-  configure(
-    simulator,
-    <usize>load<u32>(simulator, SIMULATOR_CONTEXT),
-    load<u32>(device, DEVICE_CONTEXT_READS),
-    again,
-    device + DEVICE_CONTEXT_TAG,
-    SIMULATOR_CONTEXT_LOOKUPS,
-    SIMULATOR_CONTEXT_HITS,
-  );
-  configure(
-    simulator,
-    <usize>load<u32>(simulator, SIMULATOR_PASID),
-    load<u32>(device, DEVICE_PASID_READS),
-    again,
-    device + DEVICE_PASID_TAG,
-    SIMULATOR_PASID_LOOKUPS,
-    SIMULATOR_PASID_HITS,
-  );
+/** Looks up what a device's translation is configured by. */
+// @ts-ignore: decorator
+@inline
+function configure(simulator: usize, device: usize, again: bool): void {
+  const context = <usize>load<u32>(simulator, SIMULATOR_CONTEXT);
+  const pasid = <usize>load<u32>(simulator, SIMULATOR_PASID);
+  if (context) {
+    const reads = load<u32>(device, DEVICE_CONTEXT_READS);
+    const tags = device + DEVICE_CONTEXT_TAG;
+    configureFrom(simulator, context, reads, again, tags, SIMULATOR_CONTEXT_LOOKUPS, SIMULATOR_CONTEXT_HITS);
+  }
+  if (pasid) {
+    const reads = load<u32>(device, DEVICE_PASID_READS);
+    const tags = device + DEVICE_PASID_TAG;
+    configureFrom(simulator, pasid, reads, again, tags, SIMULATOR_PASID_LOOKUPS, SIMULATOR_PASID_HITS);
+  }
 }
 
 /**
- * Walks for an access that no IOTLB entry allows, and keeps what it finds. `denied`: there may be an entry that allows less
+ * Walks for an access that no IOTLB entry allows, and keeps what it finds. `denied`: there is an entry that allows less
  * than the table does now, whose place it takes. Returns the status word.
  */
-function missSlowly(simulator: usize, device: usize, iova: u64, access: u32, denied: bool): u32 {
-  if (!load<u32>(simulator, SIMULATOR_CONFIGURATION_FIRST)) configureSlowly(simulator, device, false);
-  const status = walkSlowly(simulator, device, iova, access);
+// @ts-ignore: decorator
+@inline
+function miss(simulator: usize, device: usize, iova: u64, access: u32, denied: bool): u32 {
+  if (!load<u32>(simulator, SIMULATOR_CONFIGURATION_FIRST)) configure(simulator, device, false);
+  const status = walkStages(simulator, device, iova, access);
   if (status & <u32>WALK_OUTCOME_MASK) {
     count(simulator, SIMULATOR_FAULTS, 1);
     return status;
@@ -145,13 +136,65 @@ function missSlowly(simulator: usize, device: usize, iova: u64, access: u32, den
 const NOT_FOUND: u32 = WALK_OUTCOME_MASK;
 
 /** Looks up every IOTLB for every size of page; returns the status word of a hit, or NOT_FOUND. */
-function lookUpSlowly(simulator: usize, iova: u64, tag: u64, access: u32): u32 {
+// @ts-ignore: decorator
+@inline
+function lookUp(simulator: usize, iova: u64, tag: u64, access: u32): u32 {
   const iotlb = splitFind(simulator + SIMULATOR_IOTLBS, iova, tag);
   if (!iotlb) return NOT_FOUND;
   const shift = cacheShift(iotlb, foundIndex);
   if (!recall(iotlb, foundIndex, shift, iova, access)) return NOT_FOUND;
   cacheTouch(iotlb, foundIndex);
   return statusWord(WALK_OK, 0, 0, shift);
+}
+
+/** What a cache's policy does with a hit, decided at compile time. */
+@unmanaged
+class TouchLru {
+  // @ts-ignore: decorator
+  @inline touch(cache: usize, index: i32): void { cacheTouchLru(cache, index); }
+}
+@unmanaged
+class TouchOther {
+  // @ts-ignore: decorator
+  @inline touch(cache: usize, index: i32): void { cacheTouch(cache, index); }
+}
+
+/**
+ * Runs accesses from number `from` on, as long as one look-up in one IOTLB is enough for each. Returns the number of the
+ * first that needs more. It calls nothing, so that what it holds stays in registers.
+ */
+function runHits<T>(simulator: usize, batch: usize, from: usize, total: usize): usize {
+  const iotlb = <usize>load<u32>(simulator, SIMULATOR_IOTLBS);
+  const size = load<u64>(iotlb, CACHE_SIZES);
+  if (load<u32>(simulator, SIMULATOR_IOTLBS + 4) || size & (size - 1)) return from;
+  const iovas = <usize>load<u32>(batch, ACCESS_BATCH_IOVA);
+  const what = <usize>load<u32>(batch, ACCESS_BATCH_WHAT);
+  const physicals = <usize>load<u32>(batch, ACCESS_BATCH_PHYSICAL);
+  const statuses = <usize>load<u32>(batch, ACCESS_BATCH_STATUS);
+  const devices = <usize>load<u32>(simulator, SIMULATOR_DEVICES);
+  const inPage = size - 1;
+  const shift = ctz(size);
+  const status = statusWord(WALK_OK, 0, 0, <u32>shift);
+  for (let i = from; i < total; i++) {
+    const is = load<u32>(what + (i << 2));
+    const iova = load<u64>(iovas + (i << 3));
+    const device = <usize>load<u32>(devices + (<usize>(is >> <u32>ACCESS_DEVICE_SHIFT) << 2));
+    const key = (iova & ~inPage) | shift;
+    const tag = load<u64>(device, DEVICE_IOTLB);
+    const index = cacheGuess(iotlb, key, tag);
+    const value = load<u64>(cacheEntry(iotlb, index), CACHED_VALUE);
+    if (!cacheIsEntry(iotlb, index, key, tag) || accessOf(is) & ~(<u32>value)) return i;
+    changetype<T>(0).touch(iotlb, index);
+    store<u64>(physicals + (i << 3), (value & ~inPage) | (iova & inPage));
+    store<u32>(statuses + (i << 2), status);
+  }
+  return total;
+}
+
+// @ts-ignore: decorator
+@inline
+function accessOf(what: u32): u32 {
+  return what & <u32>ACCESS_IS_WRITE ? ACCESS_WRITE : ACCESS_READ;
 }
 
 /** Runs a batch of accesses. Refuses it, unchanged, when it names a device that there is not (STATUS_INVALID). */
@@ -164,73 +207,43 @@ export function simulatorRun(simulator: usize, batch: usize): i32 {
   const deviceCount = load<u32>(simulator, SIMULATOR_DEVICE_COUNT);
   const total = <usize>load<u32>(batch, ACCESS_BATCH_COUNT);
   let highest: u32 = 0;
-  for (let i: usize = 0; i < total; i++) highest = max<u32>(highest, load<u32>(what + (i << 2)));
+  let moved: u64 = 0;
+  for (let i: usize = 0; i < total; i++) {
+    const is = load<u32>(what + (i << 2));
+    highest = max<u32>(highest, is);
+    moved += <u64>(is & <u32>ACCESS_BYTES_MASK);
+  }
   if (total && highest >> <u32>ACCESS_DEVICE_SHIFT >= deviceCount) return STATUS_INVALID;
 
   const configurationFirst = load<u32>(simulator, SIMULATOR_CONFIGURATION_FIRST) != 0;
-  // The first IOTLB, held in registers: where it is the only one and has pages of one size there is one look-up.
-  const iotlb = <usize>load<u32>(simulator, SIMULATOR_IOTLBS);
-  const alone = !load<u32>(simulator, SIMULATOR_IOTLBS + 4);
-  const fingerprints = <usize>load<u32>(iotlb, CACHE_FINGERPRINTS);
-  const tags = <usize>load<u32>(iotlb, CACHE_TAGS);
-  const values = <usize>load<u32>(iotlb, CACHE_VALUES);
-  const order = <usize>load<u32>(iotlb, CACHE_ORDER);
-  const orderStride = <usize>load<u32>(iotlb, CACHE_ORDER_STRIDE);
-  const replacement = load<u32>(iotlb, CACHE_REPLACEMENT);
-  const lastSet = load<u32>(iotlb, CACHE_SETS) - 1;
-  const ways = load<u32>(iotlb, CACHE_WAYS);
-  const stride = <usize>load<u32>(iotlb, CACHE_STRIDE);
-  const wayBits = <usize>load<u32>(iotlb, CACHE_WAY_BITS);
-  const wayMask = (<u32>1 << <u32>wayBits) - 1;
-  let sizes = load<u64>(iotlb, CACHE_SIZES);
+  const lru = load<u32>(<usize>load<u32>(simulator, SIMULATOR_IOTLBS), CACHE_REPLACEMENT) == REPLACEMENT_LRU;
   let before: usize = 0;
-  let hits: u64 = 0;
-  let moved: u64 = 0;
-  for (let i: usize = 0; i < total; i++) {
+  let misses: u64 = 0;
+  for (let i: usize = 0; i < total; ) {
     const iova = load<u64>(iovas + (i << 3));
     const is = load<u32>(what + (i << 2));
     const device = <usize>load<u32>(devices + (<usize>(is >> <u32>ACCESS_DEVICE_SHIFT) << 2));
-    const access: u32 = is & <u32>ACCESS_IS_WRITE ? ACCESS_WRITE : ACCESS_READ;
-    moved += <u64>(is & <u32>ACCESS_BYTES_MASK);
+    const access = accessOf(is);
     if (configurationFirst) {
-      configureSlowly(simulator, device, device == before);
+      configure(simulator, device, device == before);
       before = device;
     }
-    const tag = load<u64>(device, DEVICE_IOTLB);
-    let denied = true;
-    if (alone && !(sizes & (sizes - 1))) {
-      const shift = <u32>ctz(sizes);
-      const index = cacheFindHeld(fingerprints, tags, lastSet, stride, wayBits, iova, shift, tag);
-      if (index >= 0) {
-        const value = load<u64>(values + <usize>index * <usize>CACHED_BYTES);
-        if ((<u32>value & access) == access) {
-          const inPage = ((<u64>1) << <u64>shift) - 1;
-          const way = <u32>index & wayMask;
-          orderTouch(replacement, order + (<usize>index >> wayBits) * orderStride, way, ways, iotlb + CACHE_USES);
-          store<u64>(physicals + (i << 3), (value & ~inPage) | (iova & inPage));
-          store<u32>(statuses + (i << 2), statusWord(WALK_OK, 0, 0, shift));
-          hits++;
-          continue;
-        }
-      }
-      denied = index >= 0;
-    } else {
-      const status = lookUpSlowly(simulator, iova, tag, access);
-      if (status != NOT_FOUND) {
-        store<u64>(physicals + (i << 3), walkedPhysical);
-        store<u32>(statuses + (i << 2), status);
-        hits++;
-        continue;
-      }
+    let status = lookUp(simulator, iova, load<u64>(device, DEVICE_IOTLB), access);
+    const missed = status == NOT_FOUND;
+    if (missed) {
+      misses++;
+      status = miss(simulator, device, iova, access, foundIndex >= 0);
     }
-    const status = missSlowly(simulator, device, iova, access, denied);
-    sizes = load<u64>(iotlb, CACHE_SIZES);
     store<u64>(physicals + (i << 3), status & <u32>WALK_OUTCOME_MASK ? 0 : walkedPhysical);
     store<u32>(statuses + (i << 2), status);
+    // Hits seldom come alone.
+    if (missed || configurationFirst) i++;
+    else if (lru) i = runHits<TouchLru>(simulator, batch, i + 1, total);
+    else i = runHits<TouchOther>(simulator, batch, i + 1, total);
   }
   count(simulator, SIMULATOR_REQUESTS, <u64>total);
   count(simulator, SIMULATOR_IOTLB_LOOKUPS, <u64>total);
-  count(simulator, SIMULATOR_IOTLB_HITS, hits);
+  count(simulator, SIMULATOR_IOTLB_HITS, <u64>total - misses);
   count(simulator, SIMULATOR_BYTES_MOVED, moved);
   return STATUS_OK;
 }

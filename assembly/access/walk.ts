@@ -269,7 +269,7 @@ export function remember(cache: usize, known: i32, address: u64, shift: u32, tag
 }
 
 /** Translates an address of a device by a walk of its stages; returns a status word (without entries read). */
-export function walkSlowly(simulator: usize, device: usize, iova: u64, access: u32): u32 {
+export function walkStages(simulator: usize, device: usize, iova: u64, access: u32): u32 {
   const first = <usize>load<u32>(device, DEVICE_FIRST);
   if (!first) return walkSecond(simulator, device, iova, access);
   store<u64>(inputs, iova);

@@ -2,42 +2,45 @@
  * Which way of a full set gives way. A policy is chosen when a cache is made; what it remembers of a set lies at `order`,
  * aligned to 16.
  *
- * True LRU keeps a u64 a way, the number of the use that was its last. Tree-PLRU keeps a u64 of one bit a node of the binary
- * tree over the ways (a power of two, at most 64), which points to the half used less recently; node 1 is the root.
- * Round-robin keeps a u32, the way that is next. Random keeps nothing of a set: its generator (xorshift64*) belongs to the
- * cache, as does the number of uses.
+ * True LRU keeps a u64 a place, found by an entry's index alone: the number of the use that was its last. Tree-PLRU keeps a
+ * u64 of one bit a node of the binary tree over the ways (a power of two, at most 64), which points to the half used less
+ * recently; node 1 is the root. Round-robin keeps a u32, the way that is next. Random keeps nothing of a set: its generator
+ * (xorshift64*) belongs to the cache, as does the number of uses.
  */
 import { REPLACEMENT_LRU, REPLACEMENT_PLRU, REPLACEMENT_ROUND_ROBIN } from "../layout";
 
 const ORDER_BYTES: u32 = 16;
 
-/** Bytes that a policy needs for one set. */
-export function orderBytes(replacement: u32, ways: u32): u32 {
-  return replacement == REPLACEMENT_LRU ? ((ways + 1) >> 1) * ORDER_BYTES : ORDER_BYTES;
+/** Bytes that a policy needs for one set that has this many places for ways, an even number. */
+export function orderBytes(replacement: u32, places: u32): u32 {
+  return replacement == REPLACEMENT_LRU ? (places >> 1) * ORDER_BYTES : ORDER_BYTES;
 }
 
 export function orderInit(replacement: u32, order: usize, ways: u32): void {
-  memory.fill(order, 0, <usize>orderBytes(replacement, ways));
+  memory.fill(order, 0, <usize>orderBytes(replacement, (ways + 1) & ~1));
   // Uses are compared in pairs: what has no partner gets one that is never the oldest.
   if (replacement == REPLACEMENT_LRU && ways & 1) store<u64>(order + (<usize>ways << 3), i64.MAX_VALUE);
 }
 
-/** A way was used. `uses`: where the cache counts them. */
+/** True LRU: an entry was used. `orders`: what is remembered of set 0. `uses`: where the cache counts them. */
 // @ts-ignore: decorator
 @inline
-export function orderTouch(replacement: u32, order: usize, way: u32, ways: u32, uses: usize): void {
-  if (replacement == REPLACEMENT_LRU) {
-    const now = load<u64>(uses) + 1;
-    store<u64>(uses, now);
-    store<u64>(order + (<usize>way << 3), now);
-  } else if (replacement == REPLACEMENT_PLRU) {
-    let bits = load<u64>(order);
-    for (let node = (ways | way) >> 1, child = ways | way; node; child = node, node >>= 1) {
-      const bit = (<u64>1) << <u64>node;
-      bits = child & 1 ? bits & ~bit : bits | bit;
-    }
-    store<u64>(order, bits);
+export function orderTouchLru(orders: usize, index: u32, uses: usize): void {
+  const now = load<u64>(uses) + 1;
+  store<u64>(uses, now);
+  store<u64>(orders + (<usize>index << 3), now);
+}
+
+/** Tree-PLRU: a way of a set was used. */
+// @ts-ignore: decorator
+@inline
+export function orderTouchPlru(order: usize, way: u32, ways: u32): void {
+  let bits = load<u64>(order);
+  for (let node = (ways | way) >> 1, child = ways | way; node; child = node, node >>= 1) {
+    const bit = (<u64>1) << <u64>node;
+    bits = child & 1 ? bits & ~bit : bits | bit;
   }
+  store<u64>(order, bits);
 }
 
 /** The way whose last use is the longest ago. */

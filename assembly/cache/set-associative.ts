@@ -4,7 +4,8 @@
  * look-up a size.
  *
  * Of every way there is a byte of fingerprint, 0 when it is empty, so that one 128-bit comparison looks at sixteen ways; what
- * it lets through is compared whole, { u64 page | log2 of its size, u64 tag }, by another.
+ * it lets through is compared whole, { u64 page | log2 of its size, u64 tag }. In sets of more ways than that, the
+ * entry at which the last one of the same hash was found is tried first: most hits need no search.
  */
 import {
   CACHED_BYTES,
@@ -12,6 +13,8 @@ import {
   CACHED_VALUE,
   CACHE_BYTES,
   CACHE_FINGERPRINTS,
+  CACHE_HINTS,
+  CACHE_HINT_MASK,
   CACHE_HIT,
   CACHE_HOLDS,
   CACHE_LIVE,
@@ -40,25 +43,32 @@ import {
   CACHE_VICTIM_TAG,
   CACHE_WAYS,
   CACHE_WAY_BITS,
+  REPLACEMENT_LRU,
+  REPLACEMENT_PLRU,
 } from "../layout";
 import { heapAllocate, heapFree } from "../memory/heap";
-import { orderBytes, orderInit, orderTouch, orderVictim } from "./replacement";
+import { orderBytes, orderInit, orderTouchLru, orderTouchPlru, orderVictim } from "./replacement";
 
 const GROUP: usize = 16;
+const LAST_LANE: u32 = 15;
 const TAG_BYTES: usize = 16;
 const EMPTY: u8 = 0;
 /** A lane of the last group behind the last way: neither empty nor a fingerprint. */
 const NO_WAY: u8 = 1;
 const IN_PAGE: u64 = 0xfff;
+/** Hints an entry, so that few entries share one; bytes of a hint, the index of an entry. */
+const HINTS_PER_ENTRY: usize = 4;
+const HINT_BYTES: usize = 4;
 
 /** Makes an empty cache; 0 when memory is exhausted. `holds`: log2 of the sizes of page that it takes, as bits. */
 export function cacheCreate(sets: u32, ways: u32, replacement: u32, seed: u64, holds: u64): usize {
   const cache = heapAllocate(CACHE_BYTES);
   if (!cache) return 0;
   const stride = <u32>((<usize>ways + GROUP - 1) & ~(GROUP - 1));
-  const wayBits = 32 - <u32>clz<u32>(ways - 1);
+  const wayBits = max<u32>(1, 32 - <u32>clz<u32>(ways - 1));
   const entries = <usize>sets << <usize>wayBits;
-  const order = orderBytes(replacement, ways);
+  const order = orderBytes(replacement, 1 << wayBits);
+  const hints = <u32>1 << (32 - clz<u32>(<u32>(entries * HINTS_PER_ENTRY - 1)));
   store<u32>(cache, sets, CACHE_SETS);
   store<u32>(cache, ways, CACHE_WAYS);
   store<u32>(cache, wayBits, CACHE_WAY_BITS);
@@ -66,11 +76,16 @@ export function cacheCreate(sets: u32, ways: u32, replacement: u32, seed: u64, h
   store<u32>(cache, order, CACHE_ORDER_STRIDE);
   store<u32>(cache, replacement, CACHE_REPLACEMENT);
   store<u64>(cache, holds, CACHE_HOLDS);
+  if (<usize>stride > GROUP) {
+    store<u32>(cache, (hints - 1) * <u32>HINT_BYTES, CACHE_HINT_MASK);
+    store<u32>(cache, <u32>heapAllocate(<usize>hints * HINT_BYTES), CACHE_HINTS);
+  }
   store<u32>(cache, <u32>heapAllocate(<usize>sets * <usize>stride), CACHE_FINGERPRINTS);
   store<u32>(cache, <u32>heapAllocate(entries * TAG_BYTES), CACHE_TAGS);
   store<u32>(cache, <u32>heapAllocate(entries * <usize>CACHED_BYTES), CACHE_VALUES);
   store<u32>(cache, <u32>heapAllocate(<usize>sets * <usize>order), CACHE_ORDER);
   const complete =
+    (<usize>stride == GROUP || load<u32>(cache, CACHE_HINTS)) &&
     load<u32>(cache, CACHE_FINGERPRINTS) &&
     load<u32>(cache, CACHE_TAGS) &&
     load<u32>(cache, CACHE_VALUES) &&
@@ -86,11 +101,18 @@ export function cacheCreate(sets: u32, ways: u32, replacement: u32, seed: u64, h
 export function cacheRelease(cache: usize): void {
   const sets = <usize>load<u32>(cache, CACHE_SETS);
   const entries = sets << <usize>load<u32>(cache, CACHE_WAY_BITS);
+  heapFree(<usize>load<u32>(cache, CACHE_HINTS), hintBytes(cache));
   heapFree(<usize>load<u32>(cache, CACHE_FINGERPRINTS), sets * <usize>load<u32>(cache, CACHE_STRIDE));
   heapFree(<usize>load<u32>(cache, CACHE_TAGS), entries * TAG_BYTES);
   heapFree(<usize>load<u32>(cache, CACHE_VALUES), entries * <usize>CACHED_BYTES);
   heapFree(<usize>load<u32>(cache, CACHE_ORDER), sets * <usize>load<u32>(cache, CACHE_ORDER_STRIDE));
   heapFree(cache, CACHE_BYTES);
+}
+
+// @ts-ignore: decorator
+@inline
+function hintBytes(cache: usize): usize {
+  return <usize>load<u32>(cache, CACHE_HINT_MASK) + HINT_BYTES;
 }
 
 /** Empties a cache and forgets everything about its past. */
@@ -99,6 +121,9 @@ export function cacheReset(cache: usize, seed: u64): void {
   const ways = <usize>load<u32>(cache, CACHE_WAYS);
   const stride = <usize>load<u32>(cache, CACHE_STRIDE);
   const fingerprints = <usize>load<u32>(cache, CACHE_FINGERPRINTS);
+  const entries = sets << <usize>load<u32>(cache, CACHE_WAY_BITS);
+  if (stride > GROUP) memory.fill(<usize>load<u32>(cache, CACHE_HINTS), 0, hintBytes(cache));
+  memory.fill(<usize>load<u32>(cache, CACHE_TAGS), 0, entries * TAG_BYTES);
   for (let set: usize = 0; set < sets; set++) {
     memory.fill(fingerprints + set * stride, EMPTY, ways);
     memory.fill(fingerprints + set * stride + ways, NO_WAY, stride - ways);
@@ -123,62 +148,99 @@ function keyOf(address: u64, shift: u32): u64 {
 
 // @ts-ignore: decorator
 @inline
-function setOf(lastSet: u32, address: u64, shift: u32, tag: u64): u32 {
-  return (<u32>(address >> <u64>shift) ^ <u32>tag) & lastSet;
+function setOf(lastSet: u32, key: u64, tag: u64): u32 {
+  return (<u32>(key >> (key & IN_PAGE)) ^ <u32>tag) & lastSet;
+}
+
+// @ts-ignore: decorator
+@inline
+function hashOf(key: u64, tag: u64): u64 {
+  return (key ^ (tag << 1)) * 0x9e3779b97f4a7c15;
 }
 
 /** Never EMPTY, never NO_WAY. */
 // @ts-ignore: decorator
 @inline
-function fingerprintOf(key: u64, tag: u64): u8 {
-  const hash = <u32>(((key ^ (tag << 1)) * 0x9e3779b97f4a7c15) >> 56);
-  return <u8>max<u32>(hash, NO_WAY + 1);
+function fingerprintOf(hash: u64): u8 {
+  return <u8>max<u32>(<u32>(hash >> 56), NO_WAY + 1);
+}
+
+// @ts-ignore: decorator
+@inline
+function hintAt(cache: usize, hash: u64): usize {
+  return <usize>(load<u32>(cache, CACHE_HINTS) + (<u32>(hash >> 32) & load<u32>(cache, CACHE_HINT_MASK)));
+}
+
+// @ts-ignore: decorator
+@inline
+function hintOf(cache: usize, hash: u64): u32 {
+  return load<u32>(hintAt(cache, hash));
 }
 
 /** Index of the entry for a page of this size, or -1. Changes nothing: see `cacheTouch`. */
 // @ts-ignore: decorator
 @inline
 export function cacheFind(cache: usize, address: u64, shift: u32, tag: u64): i32 {
-  return cacheFindHeld(
-    <usize>load<u32>(cache, CACHE_FINGERPRINTS),
-    <usize>load<u32>(cache, CACHE_TAGS),
-    load<u32>(cache, CACHE_SETS) - 1,
-    <usize>load<u32>(cache, CACHE_STRIDE),
-    <usize>load<u32>(cache, CACHE_WAY_BITS),
-    address,
-    shift,
-    tag,
-  );
+  const key = keyOf(address, shift);
+  if (<usize>load<u32>(cache, CACHE_STRIDE) == GROUP) return search(cache, key, tag, hashOf(key, tag), GROUP);
+  const hint = hintOf(cache, hashOf(key, tag));
+  return cacheIsEntry(cache, hint, key, tag) ? <i32>hint : searchSlowly(cache, key, tag);
 }
 
-/** The same of a cache whose header a loop holds in registers. */
+/**
+ * Index of the entry that is most likely the one for a page, without a search; see `cacheIsEntry`. `key`: the page's
+ * address | log2 of its size.
+ */
 // @ts-ignore: decorator
 @inline
-export function cacheFindHeld(
-  fingerprints: usize,
-  tags: usize,
-  lastSet: u32,
-  stride: usize,
-  wayBits: usize,
-  address: u64,
-  shift: u32,
-  tag: u64,
-): i32 {
-  const set = <usize>setOf(lastSet, address, shift, tag);
-  const key = keyOf(address, shift);
-  const group = fingerprints + set * stride;
-  const first = set << wayBits;
-  const fingerprint = i8x16.splat(fingerprintOf(key, tag));
-  const wanted = i64x2.replace_lane(i64x2.splat(key), 1, tag);
+export function cacheGuess(cache: usize, key: u64, tag: u64): u32 {
+  const hash = hashOf(key, tag);
+  if (<usize>load<u32>(cache, CACHE_STRIDE) > GROUP) return hintOf(cache, hash);
+  const set = setOf(load<u32>(cache, CACHE_SETS) - 1, key, tag);
+  const fingerprints = v128.load(<usize>load<u32>(cache, CACHE_FINGERPRINTS) + <usize>set * GROUP);
+  const alike = i8x16.bitmask(i8x16.eq(fingerprints, i8x16.splat(fingerprintOf(hash))));
+  return (set << load<u32>(cache, CACHE_WAY_BITS)) + (<u32>ctz(alike) & LAST_LANE);
+}
+
+/** Whether an entry is the one for a page. */
+// @ts-ignore: decorator
+@inline
+export function cacheIsEntry(cache: usize, index: u32, key: u64, tag: u64): bool {
+  return isEntry(<usize>load<u32>(cache, CACHE_TAGS) + <usize>index * TAG_BYTES, key, tag);
+}
+
+/** Searches a set of several groups, and leaves a hint of what it finds. */
+function searchSlowly(cache: usize, key: u64, tag: u64): i32 {
+  const hash = hashOf(key, tag);
+  const index = search(cache, key, tag, hash, <usize>load<u32>(cache, CACHE_STRIDE));
+  if (index >= 0) store<u32>(hintAt(cache, hash), <u32>index);
+  return index;
+}
+
+// @ts-ignore: decorator
+@inline
+function search(cache: usize, key: u64, tag: u64, hash: u64, stride: usize): i32 {
+  const set = <usize>setOf(load<u32>(cache, CACHE_SETS) - 1, key, tag);
+  const group = <usize>load<u32>(cache, CACHE_FINGERPRINTS) + set * stride;
+  const tags = <usize>load<u32>(cache, CACHE_TAGS);
+  const first = set << <usize>load<u32>(cache, CACHE_WAY_BITS);
+  const fingerprint = i8x16.splat(fingerprintOf(hash));
   for (let at: usize = 0; at < stride; at += GROUP) {
     let alike = i8x16.bitmask(i8x16.eq(v128.load(group + at), fingerprint));
     while (alike) {
       const index = first + at + <usize>ctz(alike);
-      if (i64x2.all_true(i64x2.eq(v128.load(tags + index * TAG_BYTES), wanted))) return <i32>index;
+      if (isEntry(tags + index * TAG_BYTES, key, tag)) return <i32>index;
       alike &= alike - 1;
     }
   }
   return -1;
+}
+
+/** Compares all 128 bits. */
+// @ts-ignore: decorator
+@inline
+function isEntry(tags: usize, key: u64, tag: u64): bool {
+  return !((load<u64>(tags) ^ key) | (load<u64>(tags, 8) ^ tag));
 }
 
 /** Index of the entry that translates an address for this tag, the smallest page first, or -1. */
@@ -198,16 +260,22 @@ export function cacheFindAnySize(cache: usize, address: u64, tag: u64): i32 {
 // @ts-ignore: decorator
 @inline
 export function cacheTouch(cache: usize, index: i32): void {
-  const wayBits = load<u32>(cache, CACHE_WAY_BITS);
-  const way = <u32>index & ((<u32>1 << wayBits) - 1);
-  touchWay(cache, <usize>index >> <usize>wayBits, way, load<u32>(cache, CACHE_WAYS));
+  const replacement = load<u32>(cache, CACHE_REPLACEMENT);
+  if (replacement == REPLACEMENT_LRU) {
+    cacheTouchLru(cache, index);
+  } else if (replacement == REPLACEMENT_PLRU) {
+    const wayBits = load<u32>(cache, CACHE_WAY_BITS);
+    const set = <usize>index >> <usize>wayBits;
+    const order = <usize>load<u32>(cache, CACHE_ORDER) + set * <usize>load<u32>(cache, CACHE_ORDER_STRIDE);
+    orderTouchPlru(order, <u32>index & ((<u32>1 << wayBits) - 1), load<u32>(cache, CACHE_WAYS));
+  }
 }
 
+/** The same where the policy is known to be true LRU. */
 // @ts-ignore: decorator
 @inline
-function touchWay(cache: usize, set: usize, way: u32, ways: u32): void {
-  const order = <usize>load<u32>(cache, CACHE_ORDER) + set * <usize>load<u32>(cache, CACHE_ORDER_STRIDE);
-  orderTouch(load<u32>(cache, CACHE_REPLACEMENT), order, way, ways, cache + CACHE_USES);
+export function cacheTouchLru(cache: usize, index: i32): void {
+  orderTouchLru(<usize>load<u32>(cache, CACHE_ORDER), <u32>index, cache + CACHE_USES);
 }
 
 /** What an entry holds: CACHED_* of layout.ts. */
@@ -248,8 +316,8 @@ function emptyWay(group: usize, stride: usize): i32 {
  * holds is the caller's to store (`cacheEntry`).
  */
 export function cacheFill(cache: usize, address: u64, shift: u32, tag: u64): i32 {
-  const set = <usize>setOf(load<u32>(cache, CACHE_SETS) - 1, address, shift, tag);
   const key = keyOf(address, shift);
+  const set = <usize>setOf(load<u32>(cache, CACHE_SETS) - 1, key, tag);
   const ways = load<u32>(cache, CACHE_WAYS);
   const stride = <usize>load<u32>(cache, CACHE_STRIDE);
   const group = <usize>load<u32>(cache, CACHE_FINGERPRINTS) + set * stride;
@@ -268,9 +336,11 @@ export function cacheFill(cache: usize, address: u64, shift: u32, tag: u64): i32
   store<u64>(cache, replaced ? load<u64>(at, 8) : 0, CACHE_VICTIM_TAG);
   store<u64>(at, key);
   store<u64>(at, tag, 8);
-  store<u8>(group + <usize>way, fingerprintOf(key, tag));
+  const hash = hashOf(key, tag);
+  store<u8>(group + <usize>way, fingerprintOf(hash));
+  if (stride > GROUP) store<u32>(hintAt(cache, hash), <u32>index);
   store<u64>(cache, load<u64>(cache, CACHE_SIZES) | ((<u64>1) << <u64>shift), CACHE_SIZES);
-  touchWay(cache, set, <u32>way, ways);
+  cacheTouch(cache, index);
   return index;
 }
 
@@ -298,6 +368,8 @@ export function cacheInvalidate(cache: usize, mask: u64, owner: u64, first: u64,
         const page = key & ~IN_PAGE;
         if (page <= last && page + (size - 1) >= first && !((load<u64>(entry, CACHED_OWNER) ^ owner) & mask)) {
           store<u8>(fingerprints + way, EMPTY);
+          // A hint may still lead here, but no page has size 1.
+          store<u64>(tags + index * TAG_BYTES, 0);
           dropped++;
         } else {
           sizes |= size;

@@ -70,6 +70,7 @@ const GEOMETRIES: readonly (readonly [sets: number, ways: number])[] = [
   [4, 4],
   [2, 8],
   [1, 16],
+  [4, 32],
   [1, 64],
 ];
 
