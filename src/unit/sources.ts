@@ -55,6 +55,11 @@ export class ResolvedSources<R extends ResolvedSource> {
     this.forgetWhere((resolved) => condition(resolved) && !this.translation.keepForIotlb(resolved));
   }
 
+  /** The IOTLB is empty. */
+  forgetKeptForIotlb(): void {
+    this.forgetWhere(({ handle }) => this.translation.isKeptForIotlb(handle));
+  }
+
   /** The next request of each of these is resolved anew. */
   forgetWhere(condition: (resolved: R) => boolean): void {
     for (const resolved of [...this.#resolved.values()]) if (condition(resolved)) this.#forget(resolved);

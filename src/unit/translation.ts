@@ -80,7 +80,8 @@ export interface TranslationOptions {
   readonly iotlbEntries?: number;
   /**
    * Caches in its place: set-associative IOTLBs, paging-structure caches by level; caches of configuration, whose look-ups
-   * and hits are counted. Default: walks begin at the first table, and configuration has the unit's plain caches.
+   * and hits are counted. A VT-d unit then answers from its IOTLB whether or not the configuration behind is still cached.
+   * Default: walks begin at the first table, every request needs its configuration, and the unit's plain caches hold that.
    */
   readonly caches?: UnitCachesGeometry;
 }
@@ -91,9 +92,10 @@ export interface ConfigurationPlaces {
   readonly pasid: number;
 }
 
+/** Look-ups, and behind them hits. */
 const CONFIGURATION_COUNTERS = {
-  context: layout.SIMULATOR_CONTEXT_LOOKUPS,
-  pasid: layout.SIMULATOR_PASID_LOOKUPS,
+  context: [layout.SIMULATOR_CONTEXT_LOOKUPS, layout.SIMULATOR_CONTEXT_HITS],
+  pasid: [layout.SIMULATOR_PASID_LOOKUPS, layout.SIMULATOR_PASID_HITS],
 } as const;
 
 /** Whoever looks for accesses that stale translations let through. */
@@ -293,7 +295,7 @@ export class Translation {
   ): ConfigurationCache<V> {
     const cache = this.#caches?.cache(name) ?? 0;
     if (this.#caches && cache !== 0) {
-      const counters = this.#caches.handle + CONFIGURATION_COUNTERS[name];
+      const counters = this.#caches.handle + CONFIGURATION_COUNTERS[name][0];
       return new ConfigurationCache(this.engine, cache, counters, dropped);
     }
     const geometry = { sets: 1, ways: entries, replacement: "round-robin" } as const;
@@ -494,7 +496,7 @@ export class Translation {
   configurationUncounted<T>(work: () => T): T {
     const { handle } = this.#caches ?? { handle: null };
     if (handle === null) return work();
-    const fields = Object.values(CONFIGURATION_COUNTERS).flatMap((lookups) => [lookups, lookups + 8]);
+    const fields = Object.values(CONFIGURATION_COUNTERS).flat();
     return this.#restoring(
       fields.map((field) => handle + field),
       work,

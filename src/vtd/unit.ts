@@ -344,13 +344,14 @@ export class VtdUnit {
   invalidateCaches(): void {
     this.#configuration.invalidateAll();
     this.#translation.invalidateAll();
+    this.#resolved.forgetKeptForIotlb();
   }
 
   get counters(): UnitCounters {
     return this.#translation.counters;
   }
 
-  /** By the names of the performance monitor. What caches count that the option `caches` does not have is 0. */
+  /** By the names of the performance monitor. Caches without a geometry (option `caches`) count nothing. */
   get performanceCounters(): Readonly<Record<string, number>> {
     const counters = this.#translation.detailedCounters;
     return { ...vtdNames(counters), iommu_mrds: this.counters.iommuMrds + counters.configurationReads };
@@ -551,7 +552,10 @@ export class VtdUnit {
     return {
       invalidateContextCache: (request: ContextCacheInvalidation) => this.#configuration.invalidateContexts(request),
       invalidatePasidCache: (request: PasidCacheInvalidation) => this.#configuration.invalidatePasids(request),
-      invalidateIotlb: (request: IotlbInvalidation) => this.#translation.invalidate(vtdIotlbSelection(request)),
+      invalidateIotlb: (request: IotlbInvalidation) => {
+        this.#translation.invalidate(vtdIotlbSelection(request));
+        if (request.granularity === "global") this.#resolved.forgetKeptForIotlb();
+      },
       invalidatePasidIotlb: (request: PasidIotlbInvalidation) =>
         this.#translation.invalidate(vtdPasidIotlbSelection(request)),
       invalidateDeviceTlb: (request: DeviceTlbInvalidation) => onDeviceTlb?.(request),
