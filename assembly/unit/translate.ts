@@ -5,6 +5,7 @@
 import { dispatch } from "../format/formats";
 import {
   NO_PASID,
+  STALE_FROM_IOTLB,
   UNIT_BATCH_COUNT,
   UNIT_BATCH_NEXT,
   UNIT_BATCH_SANITIZER,
@@ -16,18 +17,20 @@ import {
 } from "../layout";
 import { count } from "../table/table";
 import { iovaAt, pasidAt, translateOneSlowly } from "./batch";
+import { runHits } from "./hits";
+import { answeredFrom } from "./request";
 import { ANOTHER_FORMAT, TranslateRun, nextFormat } from "./run";
 import { sanitizerUse } from "./sanitizer";
 import { shortcutsForget } from "./shortcuts";
 import { isIntercepted } from "./unit";
 
-/** `unitTranslate` where every request is made by itself. */
+/** `unitTranslate` where requests are made by themselves, unless they are hits that come one after another. */
 function translateEach(unit: usize, batch: usize): i32 {
   const total = load<u32>(batch, UNIT_BATCH_COUNT);
   const first = load<u32>(batch, UNIT_BATCH_NEXT);
   let i = first;
   let why: i32 = UNIT_DONE;
-  for (; i < total; i++) {
+  while (i < total) {
     if (pasidAt(batch, i) == <u32>NO_PASID && isIntercepted(unit, iovaAt(batch, i))) {
       why = UNIT_INTERCEPTED;
       break;
@@ -36,6 +39,8 @@ function translateEach(unit: usize, batch: usize): i32 {
       why = UNIT_MISSING;
       break;
     }
+    i++;
+    if (answeredFrom == STALE_FROM_IOTLB) i = runHits(unit, batch, i);
   }
   store<u32>(batch, i, UNIT_BATCH_NEXT);
   count(unit, UNIT_REQUESTS, <u64>(i - first));

@@ -491,9 +491,21 @@ describe("a batch", () => {
     ["zero-length-read", { read: false }],
   ] as const;
 
+  const PLAIN: VtdUnitOptions = { iotlbEntries: 16, pasidCacheEntries: 4, contextCacheEntries: 2 };
+  const CACHE = { sets: 1, ways: 2, replacement: "lru" } as const;
+  /** One size of page, whatever the leaf: hits follow each other. */
+  const ASSOCIATIVE: VtdUnitOptions = {
+    caches: {
+      iotlb: [{ ...CACHE, sets: 8, pageSizes: PAGE }],
+      secondStage: { 2: CACHE },
+      context: CACHE,
+      pasid: CACHE,
+    },
+  };
+
   /** Devices of every kind: first stage, nested, second stage with flags; one has no entries. */
-  async function machine(): Promise<Driver> {
-    const driver = await start("scalable", { iotlbEntries: 16, pasidCacheEntries: 4, contextCacheEntries: 2 });
+  async function machine(options: VtdUnitOptions = PLAIN): Promise<Driver> {
+    const driver = await start("scalable", options);
     const { engine } = driver;
     const identity = engine.createTable("vtdss");
     for (const start of [0n, engine.memory.arenaBase]) {
@@ -541,14 +553,16 @@ describe("a batch", () => {
   });
 
   test.each([
-    ["any requests", anything, false],
-    ["any requests, some with PASID", anything, true],
-    ["ordinary requests", ordinary, false],
-    ["ordinary requests, some with PASID", ordinary, true],
-  ] as const)("of %s gives what they give singly", async (_name, request, pasids) => {
+    ["any requests", anything, false, PLAIN],
+    ["any requests, some with PASID", anything, true, PLAIN],
+    ["ordinary requests", ordinary, false, PLAIN],
+    ["ordinary requests, some with PASID", ordinary, true, PLAIN],
+    ["any requests through set-associative caches", anything, true, ASSOCIATIVE],
+    ["ordinary requests through set-associative caches", ordinary, true, ASSOCIATIVE],
+  ] as const)("of %s gives what they give singly", async (_name, request, pasids, options) => {
     await fc.assert(
       fc.asyncProperty(fc.array(request, { minLength: 1, maxLength: 80 }), async (requests) => {
-        const [together, singly] = [(await machine()).unit, (await machine()).unit];
+        const [together, singly] = [(await machine(options)).unit, (await machine(options)).unit];
         const count = requests.length;
         const batch = together.createBatch(count);
         for (const [i, { sid, pasid, iova, access, privileged }] of requests.entries()) {
@@ -574,6 +588,7 @@ describe("a batch", () => {
         expect(together.faults.records).toEqual(singly.faults.records);
         expect(together.read32(FSTS)).toBe(singly.read32(FSTS));
         expect(together.counters).toEqual(singly.counters);
+        expect(together.detailedCounters).toEqual(singly.detailedCounters);
       }),
       { numRuns: 60 },
     );
