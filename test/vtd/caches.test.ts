@@ -493,15 +493,11 @@ describe("a batch", () => {
 
   const PLAIN: VtdUnitOptions = { iotlbEntries: 16, pasidCacheEntries: 4, contextCacheEntries: 2 };
   const CACHE = { sets: 1, ways: 2, replacement: "lru" } as const;
-  /** One size of page, whatever the leaf: hits follow each other. */
-  const ASSOCIATIVE: VtdUnitOptions = {
-    caches: {
-      iotlb: [{ ...CACHE, sets: 8, pageSizes: PAGE }],
-      secondStage: { 2: CACHE },
-      context: CACHE,
-      pasid: CACHE,
-    },
-  };
+  const LARGE = 1n << 21n;
+  /** An IOTLB of one size of page, so that hits follow each other. */
+  const associative = (pageSizes: bigint): VtdUnitOptions => ({
+    caches: { iotlb: [{ ...CACHE, sets: 8, pageSizes }], secondStage: { 2: CACHE }, context: CACHE, pasid: CACHE },
+  });
 
   /** Devices of every kind: first stage, nested, second stage with flags; one has no entries. */
   async function machine(options: VtdUnitOptions = PLAIN): Promise<Driver> {
@@ -517,10 +513,10 @@ describe("a batch", () => {
       table.map(iovaOf(2n * PAGE), physicalOf(0x20_0000n), PAGE, { read: true });
       table.map(iovaOf(8n * PAGE), physicalOf(0xfee0_0000n), PAGE, READ_WRITE);
       for (const far of [25n, 26n, 34n]) table.map(iovaOf(1n << far), physicalOf(far << 20n), 2n * PAGE, READ_WRITE);
-      table.map(iovaOf(1n << 21n), physicalOf(1n << 22n), 1n << 21n, {
-        ...READ_WRITE,
-        privileged: format === "x86_64",
-      });
+      table.map(iovaOf(LARGE), physicalOf(1n << 22n), LARGE, { ...READ_WRITE, privileged: format === "x86_64" });
+      // The lower halves of these pages are interrupts, before and after translation.
+      table.map(iovaOf(0xfee0_0000n), physicalOf(1n << 23n), LARGE, READ_WRITE);
+      table.map(iovaOf(1n << 22n), physicalOf(0xfee0_0000n), LARGE, READ_WRITE);
       return table.root;
     };
     const secondTable = mapped("vtdss");
@@ -533,6 +529,7 @@ describe("a batch", () => {
     driver.setScalableContext(FUNCTION_1);
     driver.attach(FUNCTION_4, 3, secondTable);
     driver.clearPresent(driver.pasidAt(FUNCTION_4, 0));
+    driver.attach(FUNCTION_7, 1, secondTable);
     return driver;
   }
 
@@ -551,17 +548,36 @@ describe("a batch", () => {
     access: fc.nat(1),
     privileged: fc.constant(false),
   });
+  /** Few pages again and again: two that may be written, one that may not. */
+  const pages = fc.record({
+    sid: fc.constantFrom(FUNCTION_0, FUNCTION_7),
+    pasid: fc.constantFrom(null, 5),
+    iova: fc.constantFrom(0n, 0x1008n, 0x2000n),
+    access: fc.nat(1),
+    privileged: fc.boolean(),
+  });
+  /** Both halves of pages that interrupts are in. */
+  const HALVES = [0xfee0_0010n, 0xfef0_0010n, 0xfef0_2010n, (1n << 22n) + 0x10n, (1n << 22n) + 0x10_0010n, LARGE];
+  const halves = fc.record({
+    sid: fc.constantFrom(FUNCTION_0, FUNCTION_7),
+    pasid: fc.constantFrom(null, 5),
+    iova: fc.constantFrom(...HALVES, ...HALVES.slice(1, 3)),
+    access: fc.nat(1),
+    privileged: fc.boolean(),
+  });
 
   test.each([
     ["any requests", anything, false, PLAIN],
     ["any requests, some with PASID", anything, true, PLAIN],
     ["ordinary requests", ordinary, false, PLAIN],
     ["ordinary requests, some with PASID", ordinary, true, PLAIN],
-    ["any requests through set-associative caches", anything, true, ASSOCIATIVE],
-    ["ordinary requests through set-associative caches", ordinary, true, ASSOCIATIVE],
+    ["any requests, set-associative caches", anything, true, associative(PAGE)],
+    ["ordinary requests, set-associative caches", ordinary, true, associative(PAGE)],
+    ["requests to few pages, set-associative caches", pages, true, associative(PAGE)],
+    ["requests to large pages, set-associative caches", halves, true, associative(LARGE)],
   ] as const)("of %s gives what they give singly", async (_name, request, pasids, options) => {
     await fc.assert(
-      fc.asyncProperty(fc.array(request, { minLength: 1, maxLength: 80 }), async (requests) => {
+      fc.asyncProperty(fc.array(request, { minLength: 1, maxLength: 80, size: "max" }), async (requests) => {
         const [together, singly] = [(await machine(options)).unit, (await machine(options)).unit];
         const count = requests.length;
         const batch = together.createBatch(count);
