@@ -479,7 +479,7 @@ describe("dirty flags behind the IOTLB", () => {
 });
 
 describe("a batch", () => {
-  const SIDS = [FUNCTION_0, FUNCTION_1, FUNCTION_4, OTHER_DEVICE] as const;
+  const SIDS = [FUNCTION_0, FUNCTION_1, FUNCTION_4, FUNCTION_7, OTHER_DEVICE] as const;
   const PASIDS = [null, 0, 5, 6] as const;
   /** Pages of last tables that lie near to each other and far apart, and a large page. */
   const MAPPED = [0n, 0x1008n, 0x2000n, 1n << 25n, (1n << 25n) + 0x1008n, 1n << 26n, 1n << 34n, 1n << 21n];
