@@ -22,21 +22,16 @@ export { tableRelease } from "./table/release";
 export { tableCreate, tableCreateStatus, tableForget } from "./table/table";
 export { unmapBatch, unmapOne } from "./table/unmap";
 export { lookupBatch, walkBatch, walkLog } from "./table/walk";
-export {
-  regimeCreate,
-  regimeRelease,
-  unitCreate,
-  unitInvalidate,
-  unitLastGrants,
-  unitRehearse,
-  unitRelease,
-  unitSetRegime,
-  unitTranslate,
-} from "./unit/unit";
+export { unitTranslate } from "./unit/translate";
+export { configurationFind, configurationKeep, configurationLookUp } from "./unit/configuration";
+export { regimeCreate, regimeRelease } from "./unit/regime";
+export { unitLastGrants } from "./unit/request";
+export { unitRehearse } from "./unit/stale";
+export { unitCreate, unitInvalidate, unitRelease, unitSetRegime } from "./unit/unit";
 export { simulatorClearCounters, simulatorRun } from "./access/simulate";
 export { streamFill } from "./access/stream";
 export { trafficRun } from "./access/traffic";
-export { cacheCreate, cacheInvalidate, cacheRelease, cacheReset, cacheUse } from "./cache/set-associative";
+export { cacheCreate, cacheInvalidate, cacheIsLive, cacheRelease, cacheReset, cacheUse } from "./cache/set-associative";
 export {
   traceClose,
   traceGrow,

@@ -196,6 +196,9 @@ export const WALK_TAG_FIRST = 0;
 export const WALK_TAG_SECOND = 16;
 export const WALK_TAG_NESTED = 32;
 export const WALK_TAGS_BYTES = 48;
+/** u32: 1 + the index of its context entry (STE) and of its PASID entry (CD) in the caches of these, or 0. */
+export const REGIME_CONTEXT = 368;
+export const REGIME_PASID = 372;
 export const PATTERN_BYTES = 32;
 /** u64: mask and expected value of an entry that points to a table. */
 export const PATTERN_TABLE_MASK = 0;
@@ -222,6 +225,10 @@ export const REGIME_ONE_KIND = 1 << 7;
 /** The table of the lower, of the upper half translates nothing for unprivileged accesses (SMMUv3 CD.E0PD0, E0PD1). */
 export const REGIME_LOWER_UNPRIVILEGED_DISABLED = 1 << 8;
 export const REGIME_UPPER_UNPRIVILEGED_DISABLED = 1 << 9;
+/** An entry that it was resolved from is not cached any more: it only serves requests that the IOTLB answers. */
+export const REGIME_IOTLB_ONLY = 1 << 10;
+/** Its entries have just been looked up, for the request that it was resolved for. */
+export const REGIME_LOOKED_UP = 1 << 11;
 
 /** Addresses that are interrupt messages, FEE0_0000h-FEEF_FFFFh (VT-d section 3.14): the first, and how many bytes. */
 export const INTERRUPT_FIRST = 0xfee0_0000;

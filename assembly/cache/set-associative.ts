@@ -292,6 +292,14 @@ export function cacheShift(cache: usize, index: i32): u32 {
   return <u32>(load<u64>(<usize>load<u32>(cache, CACHE_TAGS) + <usize>index * TAG_BYTES) & IN_PAGE);
 }
 
+/** Whether there is an entry at this index. */
+export function cacheIsLive(cache: usize, index: i32): bool {
+  const wayBits = <usize>load<u32>(cache, CACHE_WAY_BITS);
+  const group = (<usize>index >> wayBits) * <usize>load<u32>(cache, CACHE_STRIDE);
+  const way = <usize>index & ((<usize>1 << wayBits) - 1);
+  return load<u8>(<usize>load<u32>(cache, CACHE_FINGERPRINTS) + group + way) != EMPTY;
+}
+
 /** The lowest empty way of a set, or -1. */
 // @ts-ignore: decorator
 @inline

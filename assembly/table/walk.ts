@@ -118,13 +118,6 @@ export let walkClean: bool = false;
 /** Whether its translation is global. */
 export let walkGlobal: bool = false;
 
-/** Whether precise walks change nothing: one that would set a flag ends with WALK_UPDATE_REFUSED. */
-let readOnly: bool = false;
-
-export function walkReadOnly(on: bool): void {
-  readOnly = on;
-}
-
 /** Where precise walks note every entry they read (READ_* of layout.ts): linear address, and how many more fit. */
 let readLog: usize = 0;
 let readLogRoom: u32 = 0;
@@ -154,7 +147,10 @@ function note(table: usize, level: u32, address: u64, entry: u64, backed: bool):
   readLog += READ_BYTES;
 }
 
-/** Whether precise walks are only made to see where they lead: they use no cache, set no flag, and are not counted. */
+/**
+ * Whether precise walks are only made to see how they would end: they use no cache, do not set the flags that they would
+ * set, and are neither counted nor noted.
+ */
 let rehearses: bool = false;
 
 /** Begins or ends such walks. */
@@ -211,13 +207,14 @@ function readsOf(status: u32): u32 {
 }
 
 /**
- * Writes a word that hardware updated at a physical address; false when it cannot be written. `second`: the table whose
+ * Writes a word that hardware updated at a physical address; false when it cannot be written. A walk that rehearses only
+ * looks whether it can. `second`: the table whose
  * dirty flag the write sets, at the address `at` that it translates, or 0.
  */
 function writeWord(address: u64, word: u64, second: usize, at: u64): bool {
   if (second && outcomeOf(walkSecondStageSlowly(second, at, ACCESS_WALK | ACCESS_READ | ACCESS_WRITE))) return false;
   const pointer = physicalWritePointer(address);
-  if (pointer) store<u64>(pointer, word);
+  if (pointer && !rehearses) store<u64>(pointer, word);
   return pointer != 0;
 }
 
@@ -320,10 +317,9 @@ export function walkPrecisely<F>(table: usize, iova: u64, access: u32, result: u
     }
     // 7. The flags that hardware keeps.
     updated = leaf ? f.touchLeaf(flags, entry, access) : f.touchTable(flags, entry);
-    if (rehearses) updated = entry;
     if (updated != entry) {
       if (!writable) outcome = WALK_UPDATE_DENIED | WALK_SECOND_STAGE_TABLE;
-      else if (readOnly || flags & <u32>TABLE_UPDATES_REFUSED) outcome = WALK_UPDATE_REFUSED;
+      else if (flags & <u32>TABLE_UPDATES_REFUSED) outcome = WALK_UPDATE_REFUSED;
       else if (!(leaf && f.updatesLeafLast()) && !writeWord(physical, f.inTableOrder(flags, updated), dirtied, at)) outcome = WALK_UPDATE_FAILED;
       if (outcome) {
         store<u64>(table, at, TABLE_INTERMEDIATE);

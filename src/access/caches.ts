@@ -16,7 +16,7 @@ export interface IotlbGeometry extends CacheGeometry {
 /** A paging-structure cache a level: of the entries of level 2 (PDE), 3 (PDPE), 4 (PML4E) and 5. */
 export type StructureCaches = Readonly<Partial<Record<2 | 3 | 4 | 5, CacheGeometry>>>;
 
-/** The caches of translations of a unit. */
+/** What a unit keeps of translations. */
 export interface TranslationCachesGeometry {
   /** One unified IOTLB, or up to four that split the sizes of page among them. */
   readonly iotlb: readonly IotlbGeometry[];
@@ -26,10 +26,14 @@ export interface TranslationCachesGeometry {
   readonly nested?: CacheGeometry;
 }
 
-export interface CachesGeometry extends TranslationCachesGeometry {
-  /** Context entries or STEs, and PASID entries or CDs. Without a cache nothing is counted of them. */
+/** The caches of a unit: of translations, and of configuration. */
+export interface UnitCachesGeometry extends TranslationCachesGeometry {
+  /** Context entries or STEs, and PASID entries or CDs. Without a geometry nothing is counted of them. */
   readonly context?: CacheGeometry;
   readonly pasid?: CacheGeometry;
+}
+
+export interface CachesGeometry extends UnitCachesGeometry {
   /** Configuration is looked up before the IOTLB, since its tags come from there (SMMUv3), not after a miss (VT-d). */
   readonly configurationFirst?: boolean;
 }
@@ -85,6 +89,11 @@ export class Caches {
     const handle = createCache(this.engine, cache, what, holds);
     this.engine.linear.setU32(this.handle + field, handle);
     this.#caches.push([name, handle]);
+  }
+
+  /** The handle of the cache of a kind of which there is one; 0: it has no geometry. */
+  cache(name: "context" | "pasid"): number {
+    return this.#caches.find(([of]) => of === name)?.[1] ?? 0;
   }
 
   /** Drops what a selection names and nothing else; returns how many entries that were. */

@@ -4,6 +4,7 @@
  *
  * A granule or level that a command hints at is not looked at: more is dropped than must be, as the architecture allows.
  */
+import type { TagAndOwner } from "../access/caches.js";
 import type { DeviceTags, Selection } from "../access/simulator.js";
 import type { ConfigurationInvalidation, StreamWorld, TlbInvalidation } from "../smmuv3/invalidation.js";
 import type { CachePredicate } from "./cache.js";
@@ -38,19 +39,29 @@ const SID = 0xffff_ffffn;
 const SSID_SHIFT = 32n;
 const SSID = 0xf_ffffn << SSID_SHIFT;
 
+/** What an STE is found by and invalidated by. */
+export function smmuv3EntryTags(sid: number): TagAndOwner {
+  const configuration = BigInt(sid);
+  return { tag: configuration, owner: configuration };
+}
+
+/** What a CD is found by and invalidated by; `index`: its place in the CD table of the stream. */
+export function smmuv3ContextTags(sid: number, index: number): TagAndOwner {
+  const configuration = BigInt(sid) | (BigInt(index) << SSID_SHIFT);
+  return { tag: configuration, owner: configuration };
+}
+
 export function smmuv3Tags({ sid, ssid, streamWorld, vmid, asid, firstStage }: SmmuRequester): DeviceTags {
   const common = BigInt(vmid ?? 0) | (WORLDS[streamWorld] << WORLD_SHIFT);
   const byAsid = common | (asid === null ? NO_ASID : BigInt(asid) << ASID_SHIFT) | (firstStage ? BY_VA : 0n);
   const byIpa = common | NO_ASID;
-  const configuration = BigInt(sid);
-  const substream = configuration | (BigInt(ssid ?? 0) << SSID_SHIFT);
   return {
     iotlb: { tag: byAsid, owner: byAsid },
     firstStage: { tag: byAsid, owner: byAsid },
     secondStage: { tag: byIpa, owner: byIpa },
     nested: { tag: byIpa, owner: byIpa },
-    context: { tag: configuration, owner: configuration },
-    pasid: { tag: substream, owner: substream },
+    context: smmuv3EntryTags(sid),
+    pasid: smmuv3ContextTags(sid, ssid ?? 0),
   };
 }
 

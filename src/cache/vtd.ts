@@ -2,6 +2,7 @@
  * What a VT-d unit's caches find entries by and what its invalidation commands drop: Intel VT-d Architecture Specification
  * Rev. 5.10, sections 6.2 (tags, Table 17) and 6.5.2 (granularities, Tables 23 and 24).
  */
+import type { TagAndOwner } from "../access/caches.js";
 import type { DeviceTags, Selection } from "../access/simulator.js";
 import type {
   ContextCacheInvalidation,
@@ -50,6 +51,19 @@ function select(fields: readonly (readonly [OwnerField, number])[], further: Cac
   };
 }
 
+/** What a context entry is found by and invalidated by; `domain`: null in scalable mode. */
+export function vtdContextTags(sid: number, domain: number | null): TagAndOwner {
+  return { tag: BigInt(sid), owner: put(SID, sid) | (domain === null ? NO_DOMAIN : put(DOMAIN, domain)) };
+}
+
+/** What a PASID entry is found by and invalidated by. */
+export function vtdPasidTags(sid: number, pasid: number, domain: number): TagAndOwner {
+  return {
+    tag: BigInt(sid) | (BigInt(pasid) << 16n),
+    owner: put(SID, sid) | put(DOMAIN, domain) | put(PASID, pasid),
+  };
+}
+
 /** Requests with and without PASID are told apart even where both have the same PASID in effect. */
 export function vtdTags({ sid, domain, pasid, ridPasid = 0, firstStage, legacy = false }: VtdRequester): DeviceTags {
   const effective = pasid ?? ridPasid;
@@ -61,8 +75,8 @@ export function vtdTags({ sid, domain, pasid, ridPasid = 0, firstStage, legacy =
     firstStage: { tag: domainTag | (BigInt(effective) << 16n), owner },
     secondStage: { tag: domainTag, owner: put(DOMAIN, domain) },
     nested: { tag: domainTag, owner: put(DOMAIN, domain) },
-    context: { tag: BigInt(sid), owner: put(SID, sid) | (legacy ? put(DOMAIN, domain) : NO_DOMAIN) },
-    pasid: { tag: BigInt(sid) | (BigInt(effective) << 16n), owner: owner | put(SID, sid) },
+    context: vtdContextTags(sid, legacy ? domain : null),
+    pasid: vtdPasidTags(sid, effective, domain),
   };
 }
 

@@ -98,7 +98,10 @@ export interface WasmExports {
   replaySummarize(replay: number): void;
   replayTable(replay: number, domain: number): number;
 
-  // Remapping units (assembly/unit/unit.ts, assembly/table/walk.ts)
+  // Remapping units (assembly/unit/, assembly/table/walk.ts)
+  configurationFind(cache: number, tag: bigint): number;
+  configurationKeep(cache: number, tag: bigint, owner: bigint): number;
+  configurationLookUp(cache: number, tag: bigint, counters: number): number;
   walkLog(buffer: number, capacity: number): number;
   regimeCreate(
     table: number,
@@ -123,6 +126,7 @@ export interface WasmExports {
   // Caches and translation through them (assembly/cache/, assembly/access/)
   cacheCreate(sets: number, ways: number, replacement: number, seed: bigint, holds: bigint): number;
   cacheInvalidate(cache: number, mask: bigint, owner: bigint, first: bigint, last: bigint): number;
+  cacheIsLive(cache: number, index: number): number;
   cacheRelease(cache: number): void;
   cacheReset(cache: number, seed: bigint): void;
   cacheUse(cache: number, uses: number, n: number): void;

@@ -252,6 +252,11 @@ export class DmaSanitizer implements TranslationWatcher, MachineObserver {
       return;
     }
     this.translation.setPresent(source.handle, regime);
+    if (this.translation.isKeptForIotlb(source.handle)) {
+      // No configuration is stale: what the IOTLB answers is.
+      if (regime) this.resolved(source.sid, source.pasid, regime);
+      return;
+    }
     this.#history.configurations.push({
       source: source.sid,
       pasid: source.pasid,

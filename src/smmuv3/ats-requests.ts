@@ -48,7 +48,7 @@ export class AtsRequests {
     const known = translator.resolved(asked.sid, asked.pasid ?? null);
     const refused = known ? this.refuse(asked, known.configuration.entry) : null;
     if (refused) {
-      translator.countRequest();
+      translator.countAnswered(asked.sid);
       return refused;
     }
     const { privileged = false, execute = false, noWrite } = asked;

@@ -33,6 +33,11 @@ export interface ConfigurationSource {
   readonly recordsInvalidStreams: boolean;
   /** CR2.E2H. */
   readonly e2h: boolean;
+  /** Caches of STEs and of CDs, the latter by their index in the stream's table. */
+  cachedEntry(sid: number): StreamTableEntry | undefined;
+  cacheEntry(sid: number, entry: StreamTableEntry): void;
+  cachedContext(sid: number, index: number): ContextDescriptor | undefined;
+  cacheContext(sid: number, index: number, context: ContextDescriptor): void;
   /** Reads 64-bit words and notes them; null is an external abort. */
   read(structure: string, address: bigint, count: number): readonly bigint[] | null;
   /** Takes the address of a context descriptor through the second stage of a stream. */
@@ -43,6 +48,8 @@ export interface ConfigurationSource {
 export interface Configuration {
   readonly entry: StreamTableEntry;
   readonly context: ContextDescriptor | null;
+  /** Of the CD in the stream's table; null without one. */
+  readonly contextIndex: number | null;
 }
 
 function fault(event: number, recorded = true): ConfigurationFault {
@@ -131,24 +138,34 @@ function findContext(
   return decodeContext(words, source.smmu, entry) ?? fault(EVENT.C_BAD_CD);
 }
 
-/** The STE of a stream, or the fault. */
+/** The STE of a stream, or the fault, which is not cached. */
 export function lookUpEntry(source: ConfigurationSource, sid: number): StreamTableEntry | ConfigurationFault {
+  const cached = source.cachedEntry(sid);
+  if (cached) return cached;
   const at = findEntry(source, sid);
   if (typeof at !== "bigint") return at;
   const words = source.read("STE", at, 8);
   if (!words) return { ...fault(EVENT.F_STE_FETCH), fetchAddress: at };
-  return decodeStreamTableEntry(words, source.smmu, source.e2h) ?? fault(EVENT.C_BAD_STE);
+  const entry = decodeStreamTableEntry(words, source.smmu, source.e2h);
+  if (!entry) return fault(EVENT.C_BAD_STE);
+  source.cacheEntry(sid, entry);
+  return entry;
 }
 
-/** What governs a transaction of a stream whose STE does not abort, or the fault. */
+/** What governs a transaction of a stream whose STE does not abort, or the fault, which is not cached. */
 export function lookUpContext(
   source: ConfigurationSource,
+  sid: number,
   entry: StreamTableEntry,
   ssid: number | null,
 ): Configuration | ConfigurationFault {
   const index = selectContext(entry, ssid);
   if (typeof index === "object") return index;
-  if (index === "bypass") return { entry, context: null };
+  if (index === "bypass") return { entry, context: null, contextIndex: null };
+  const cached = source.cachedContext(sid, index);
+  if (cached) return { entry, context: cached, contextIndex: index };
   const context = findContext(source, entry, index);
-  return isFault(context) ? context : { entry, context };
+  if (isFault(context)) return context;
+  source.cacheContext(sid, index, context);
+  return { entry, context, contextIndex: index };
 }

@@ -24,6 +24,7 @@ import {
   type UnitCounters,
 } from "../unit/translation.js";
 import { atsMode } from "./ats.js";
+import { ConfigurationCaches } from "./caches.js";
 import type { StreamTableEntry } from "./entries.js";
 import { EVENT } from "./events.js";
 import type { Identification } from "./identification.js";
@@ -83,20 +84,31 @@ export class Translator {
   /** Null without the option. */
   readonly sanitizer: DmaSanitizer | null;
   readonly #translation: Translation;
+  readonly #configuration: ConfigurationCaches;
   readonly #resolved: ResolvedSources<ResolvedStream>;
   readonly #one: SingleRequest;
   readonly #handler: TranslationHandler;
   #access: Access | "each" = {};
   #kind: RequestKind;
   #fault: SmmuFault | null = null;
+  #configurationMisses = 0;
 
   /** Throws `invalid` for impossible cache sizes, `memory-exhausted`. */
   constructor(
     engine: Engine,
     private readonly options: TranslatorOptions,
   ) {
-    this.#translation = new Translation(engine, options.caches);
-    this.#resolved = new ResolvedSources(this.#translation, options.configurationCacheEntries);
+    this.#translation = new Translation(engine, options.caches, true);
+    this.#resolved = new ResolvedSources(this.#translation);
+    const { configurationCacheEntries } = options;
+    this.#configuration = new ConfigurationCaches(
+      this.#translation.configurationCache("context", configurationCacheEntries, (entry) =>
+        this.#resolved.configurationDropped(({ configuration }) => configuration.entry === entry),
+      ),
+      this.#translation.configurationCache("pasid", configurationCacheEntries, (context) =>
+        this.#resolved.configurationDropped(({ configuration }) => configuration.context === context),
+      ),
+    );
     this.#kind = options.untranslated;
     const sanitized: SanitizedUnit = {
       fields: SMMU_OWNER_FIELDS,
@@ -124,8 +136,13 @@ export class Translator {
       get e2h() {
         return registers.e2h;
       },
+      cachedEntry: (sid) => this.#configuration.entry(sid),
+      cacheEntry: (sid, entry) => this.#configuration.keepEntry(sid, entry),
+      cachedContext: (sid, index) => this.#configuration.context(sid, index),
+      cacheContext: (sid, index, context) => this.#configuration.keepContext(sid, index, context),
       read: (structure, address, count) => {
         const words = memory.readWords(address, count);
+        this.#translation.countConfigurationRead();
         this.sanitizer?.watch(address);
         this.#one.note({ structure, address, words });
         return words;
@@ -164,8 +181,9 @@ export class Translator {
     return this.#resolved.get(sid, ssid);
   }
 
-  /** A request that is answered without a translation is a request all the same. */
-  countRequest(): void {
+  /** A request that the STE of its stream, which is cached, answers without a translation is a request all the same. */
+  countAnswered(sid: number): void {
+    this.#configuration.entry(sid);
     this.#translation.countRequest();
   }
 
@@ -180,18 +198,7 @@ export class Translator {
   }
 
   invalidateConfiguration(request: ConfigurationInvalidation): void {
-    this.#resolved.forgetWhere(({ sid, pasid }) => {
-      switch (request.scope) {
-        case "all":
-          return true;
-        case "ste-range":
-          return sid >= request.firstSid && sid <= request.lastSid;
-        case "cd":
-          return sid === request.sid && (pasid ?? 0) === request.ssid;
-        default:
-          return sid === request.sid;
-      }
-    });
+    this.#configuration.invalidate(request);
   }
 
   invalidateTlb(request: TlbInvalidation): void {
@@ -200,12 +207,17 @@ export class Translator {
 
   /** Empties every cache. */
   invalidateCaches(): void {
-    this.#resolved.forgetWhere(() => true);
+    this.#configuration.invalidate({ scope: "all" });
     this.#translation.invalidateAll();
   }
 
   get counters(): UnitCounters {
     return this.#translation.counters;
+  }
+
+  /** Requests that had to read configuration. */
+  get configurationMisses(): number {
+    return this.#configurationMisses;
   }
 
   get detailedCounters(): TranslationCounters {
@@ -220,32 +232,55 @@ export class Translator {
   }
 
   #resolve(batch: UnitBatch, index: number, sid: number, ssid: number | null): boolean {
+    const before = this.#translation.configurationReads;
+    const resolved = this.#resolveUncounted(batch, index, sid, ssid);
+    if (this.#translation.configurationReads > before) this.#configurationMisses++;
+    return resolved;
+  }
+
+  #resolveUncounted(batch: UnitBatch, index: number, sid: number, ssid: number | null): boolean {
     const incoming = this.#incoming(batch, index, sid, ssid);
     const entry = lookUpEntry(this.source, sid);
     if (isFault(entry)) return this.#misconfigured(batch, index, incoming, entry);
     const refused = this.#kind.refuse(entry, incoming);
     if (refused) return this.#answer(batch, index, refused);
-    const found = ssid === TRANSLATED ? { entry, context: null } : lookUpContext(this.source, entry, ssid);
+    const found = this.#contextOf(this.source, sid, entry, ssid);
     if (isFault(found)) return this.#misconfigured(batch, index, incoming, found);
-    const handle = this.#translation.setRegime(sid, ssid, this.#regimeOf(found, ssid));
-    const resolved = { configuration: found, sid, pasid: ssid, handle };
-    this.#resolved.add(resolved);
+    const places = this.#configuration.placesOf(sid, found);
+    const resolved = this.#resolved.resolve({ sid, pasid: ssid }, this.#regimeOf(found, ssid), places, (handle) => {
+      return { configuration: found, sid, pasid: ssid, handle };
+    });
     this.sanitizer?.compare(resolved);
     return true;
+  }
+
+  /** A translated transaction has no context. */
+  #contextOf(
+    source: ConfigurationSource,
+    sid: number,
+    entry: StreamTableEntry,
+    ssid: number | null,
+  ): Configuration | ConfigurationFault {
+    if (ssid === TRANSLATED) return { entry, context: null, contextIndex: null };
+    return lookUpContext(source, sid, entry, ssid);
   }
 
   /** What memory says of a stream, and which structure in use differs from that. */
   #present({ sid, pasid }: ResolvedSource): { readonly regime: Regime | null; readonly cache: string } {
     // No part of the request that is being traced.
-    const source = {
+    const source: ConfigurationSource = {
       ...this.source,
+      cachedEntry: () => undefined,
+      cacheEntry: () => {},
+      cachedContext: () => undefined,
+      cacheContext: () => {},
       read: (_structure: string, address: bigint, count: number) => this.options.memory.readWords(address, count),
     };
     const entry = lookUpEntry(source, sid);
     const known = this.#resolved.get(sid, pasid)?.configuration.entry;
     if (isFault(entry) || entry.aborts) return { regime: null, cache: "STE" };
     const cache = known?.stage1 && entry.stage1 && known.contexts.table === entry.contexts.table ? "CD" : "STE";
-    const found = pasid === TRANSLATED ? { entry, context: null } : lookUpContext(source, entry, pasid);
+    const found = this.#contextOf(source, sid, entry, pasid);
     return { regime: isFault(found) ? null : this.#regimeOf(found, pasid), cache };
   }
 
@@ -255,7 +290,7 @@ export class Translator {
     const { entry } = configuration;
     const split = atsMode(entry, registers.atsChecked) === "split-stage";
     if (ssid !== TRANSLATED || split) return makeRegime(configuration, identification);
-    return makeRegime({ entry: { ...entry, stage2: null }, context: null }, identification);
+    return makeRegime({ entry: { ...entry, stage2: null }, context: null, contextIndex: null }, identification);
   }
 
   /** The second stage's answer for the address of a context descriptor. */

@@ -1,6 +1,6 @@
 /** An Arm SMMUv3: Arm SMMU Architecture Specification version 3 (IHI 0070 G.b). Non-secure streams only. */
 import { NO_PASID } from "../../assembly/layout.js";
-import { smmuv3Names } from "../access/counters.js";
+import { smmuv3Names, type TranslationCounters } from "../access/counters.js";
 import { type Iova, physicalAddress } from "../engine/addresses.js";
 import type { Engine } from "../engine/engine.js";
 import { IommuError } from "../engine/errors.js";
@@ -29,7 +29,10 @@ import { configurationFault } from "./walk-events.js";
 
 /** Options of a unit: what it has, the size of its TLB, and what it is connected to. */
 export interface SmmuUnitOptions extends IdentificationOptions, TranslationOptions {
-  /** Entries of the configuration cache (STE with CD); default 256. */
+  /**
+   * Entries of the cache of STEs and of that of CDs (default 256) where the option `caches` gives no geometry (`context` and
+   * `pasid`); they are then replaced in turn.
+   */
   readonly configurationCacheEntries?: number;
   /** Looks for accesses that stale translations let through: see src/sanitizer/. Default: nobody does. */
   readonly sanitizer?: SanitizerOptions;
@@ -62,6 +65,8 @@ export class SmmuUnit {
   readonly #translator: Translator;
   readonly #reporter: FaultReporter;
   readonly #ats: AtsRequests;
+  #translationRequests = 0;
+  #translatedPassed = 0;
 
   /** Throws `invalid` for impossible identification registers or cache sizes, `memory-exhausted`. */
   constructor(engine: Engine, options: SmmuUnitOptions = {}) {
@@ -158,7 +163,11 @@ export class SmmuUnit {
       privileged,
       execute,
     };
-    if (type === "translated") return this.#translated(request, kind);
+    if (type === "translated") {
+      const result = this.#translated(request, kind);
+      if (result.ok) this.#translatedPassed++;
+      return result;
+    }
     return this.#whileDisabled(iova) ?? this.#translator.translate(request, kind);
   }
 
@@ -168,6 +177,7 @@ export class SmmuUnit {
    */
   requestTranslation(request: Omit<DmaRequest, "access" | "type">, noWrite = false): SmmuCompletion | SmmuFault {
     this.#check({ ...request, type: "translation" });
+    this.#translationRequests++;
     // Without a PASID a request is one for data, unprivileged.
     const inPasid = request.pasid === undefined ? { privileged: false, execute: false } : {};
     return this.#ats.request({ ...request, ...inPasid, noWrite });
@@ -219,10 +229,20 @@ export class SmmuUnit {
     return this.#translator.counters;
   }
 
-  /** By the names of the performance monitor counter group; the configuration cache is not counted. */
+  /** By the names of the performance monitor counter group (section 10.4). A request misses its configuration once at most. */
   get performanceCounters(): Readonly<Record<string, number>> {
-    const names = smmuv3Names(this.#translator.detailedCounters);
-    return { ...names, trans_table_walk_access: this.counters.iommuMrds };
+    return {
+      ...smmuv3Names(this.#translator.detailedCounters),
+      config_cache_miss: this.#translator.configurationMisses,
+      trans_table_walk_access: this.counters.iommuMrds,
+      pcie_ats_trans_rq: this.#translationRequests,
+      pcie_ats_trans_passed: this.#translatedPassed,
+    };
+  }
+
+  /** Look-ups and hits of every cache; zeroes where there is none. */
+  get detailedCounters(): TranslationCounters {
+    return this.#translator.detailedCounters;
   }
 
   /** Null without the option. */
@@ -280,7 +300,7 @@ export class SmmuUnit {
   #automaticResponse({ sid, ...request }: PageRequest): Pick<PageGroupResponse, "ssid" | "response"> {
     const ssid = request.pasid ?? null;
     if (this.identification.idr3.PPS === 1) return { ssid, response: "success" };
-    const entry = lookUpEntry(this.#translator.source, sid);
+    const entry = this.#translator.uncounted(() => lookUpEntry(this.#translator.source, sid));
     if (isFault(entry)) {
       const { event } = configurationFault(entry, { ...NO_ACCESS, sid, ssid: null, iova: 0n });
       this.#reporter.end("abort", entry.recorded && this.registers.recordsAtsConfigurationErrors ? event : null);

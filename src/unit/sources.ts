@@ -1,4 +1,4 @@
-import type { RegimeHandle, Translation } from "./translation.js";
+import type { ConfigurationPlaces, Regime, RegimeHandle, Translation } from "./translation.js";
 
 /** What was resolved for a source, with or without PASID (or SubstreamID). */
 export interface ResolvedSource {
@@ -14,14 +14,11 @@ function keyOf(sid: number, pasid: number | null): number {
   return sid * PASIDS + (pasid === null ? 0 : pasid + 1);
 }
 
-/** The sources whose regime a translation has, at most `capacity`: the oldest makes room. */
+/** The sources whose regime a translation has. */
 export class ResolvedSources<R extends ResolvedSource> {
   readonly #resolved = new Map<number, R>();
 
-  constructor(
-    private readonly translation: Translation,
-    private readonly capacity = Number.POSITIVE_INFINITY,
-  ) {}
+  constructor(private readonly translation: Translation) {}
 
   get(sid: number, pasid: number | null): R | undefined {
     return this.#resolved.get(keyOf(sid, pasid));
@@ -38,12 +35,29 @@ export class ResolvedSources<R extends ResolvedSource> {
     return resolved;
   }
 
-  add(resolved: R): void {
-    if (this.#resolved.size >= this.capacity) {
-      const [oldest] = this.#resolved.values();
-      this.#forget(oldest);
-    }
-    this.#resolved.set(keyOf(resolved.sid, resolved.pasid), resolved);
+  /** What requests of a source go through from now on. `make`: what else is to be known of it. Throws as `setRegime`. */
+  resolve(
+    source: Omit<ResolvedSource, "handle">,
+    regime: Regime,
+    places: ConfigurationPlaces,
+    make: (handle: RegimeHandle) => R,
+  ): R {
+    const { sid, pasid } = source;
+    const before = this.get(sid, pasid);
+    if (before) this.#forget(before);
+    const resolved = make(this.translation.setRegime(sid, pasid, regime, places));
+    this.#resolved.set(keyOf(sid, pasid), resolved);
+    return resolved;
+  }
+
+  /** An entry that each of these was resolved from is not cached any more. */
+  configurationDropped(condition: (resolved: R) => boolean): void {
+    this.forgetWhere((resolved) => condition(resolved) && !this.translation.keepForIotlb(resolved));
+  }
+
+  /** The IOTLB is empty. */
+  forgetKeptForIotlb(): void {
+    this.forgetWhere(({ handle }) => this.translation.isKeptForIotlb(handle));
   }
 
   /** The next request of each of these is resolved anew. */

@@ -3,13 +3,16 @@
  * architecture resolves what a source's requests go through and judges what comes back.
  */
 import * as layout from "../../assembly/layout.js";
-import { Caches, type Selection, type TagAndOwner, type TranslationCachesGeometry } from "../access/caches.js";
+import { Caches, type Selection, type TagAndOwner, type UnitCachesGeometry } from "../access/caches.js";
 import { NO_COUNTERS, readCounters, type TranslationCounters } from "../access/counters.js";
+import { createCache, EVERY_SIZE } from "../cache/cache.js";
 import { type PhysicalAddress, physicalAddress } from "../engine/addresses.js";
 import { Batch } from "../engine/batch.js";
 import type { Engine } from "../engine/engine.js";
 import { IommuError, statusError } from "../engine/errors.js";
 import { type Access, decodeAccess, encodeAccess, WalkBatch } from "../engine/page-table.js";
+import { ConfigurationCache } from "./configuration-cache.js";
+import type { ResolvedSource } from "./sources.js";
 
 /** One stage of translation: a table that stands in memory. Widths in bits; `flags` as the format's file says. */
 export interface Stage {
@@ -71,16 +74,29 @@ const WALK_TAG_FIELDS: readonly (readonly [keyof WalkTags, number])[] = [
   ["nested", layout.WALK_TAG_NESTED],
 ];
 
-/** The caches of translations of a unit. */
+/** The caches of a unit. */
 export interface TranslationOptions {
   /** Entries of the IOTLB, in which every page has one place; a power of two. Default 64, about what a Xeon E5 has. */
   readonly iotlbEntries?: number;
   /**
-   * Caches in its place: set-associative IOTLBs, paging-structure caches by level. Default: none; walks begin at the first
-   * table.
+   * Caches in its place: set-associative IOTLBs, paging-structure caches by level; caches of configuration, whose look-ups
+   * and hits are counted. A VT-d unit then answers from its IOTLB whether or not the configuration behind is still cached.
+   * Default: walks begin at the first table, every request needs its configuration, and the unit's plain caches hold that.
    */
-  readonly caches?: TranslationCachesGeometry;
+  readonly caches?: UnitCachesGeometry;
 }
+
+/** Where the entries that a regime was resolved from are: `ConfigurationCache.placeOf`; 0: there is none. */
+export interface ConfigurationPlaces {
+  readonly context: number;
+  readonly pasid: number;
+}
+
+/** Look-ups, and behind them hits. */
+const CONFIGURATION_COUNTERS = {
+  context: [layout.SIMULATOR_CONTEXT_LOOKUPS, layout.SIMULATOR_CONTEXT_HITS],
+  pasid: [layout.SIMULATOR_PASID_LOOKUPS, layout.SIMULATOR_PASID_HITS],
+} as const;
 
 /** Whoever looks for accesses that stale translations let through. */
 export interface TranslationWatcher {
@@ -92,6 +108,8 @@ export interface TranslationWatcher {
   resolved(source: number, pasid: number | null, regime: Regime): void;
   /** What they go through is not known any more. */
   forgotten(source: number, pasid: number | null): void;
+  /** What they go through only serves those that the IOTLB answers from now on. */
+  compare(source: ResolvedSource): void;
 }
 
 /** A regime that was handed to the engine, and the handles of its tables. */
@@ -235,16 +253,25 @@ export class Translation {
   readonly #replaced = new Map<number, { readonly now: RegimeHandle | null; readonly ordinary: number }>();
   readonly #log: number;
   readonly #walk: WalkBatch;
+  /** Caches of configuration without a geometry. */
+  readonly #plainCaches: number[] = [];
+  #configurationReads = 0;
 
-  /** Throws `memory-exhausted`, and `invalid` for an impossible geometry. */
+  /**
+   * @param configurationFirst with `caches`: configuration is looked up before the IOTLB, as its tags come from there
+   *   (SMMUv3), not after a miss (VT-d)
+   *
+   * Throws `memory-exhausted`, and `invalid` for an impossible geometry.
+   */
   constructor(
     readonly engine: Engine,
     { iotlbEntries = 64, caches }: TranslationOptions = {},
+    private readonly configurationFirst = false,
   ) {
     if (!Number.isInteger(Math.log2(iotlbEntries)) || iotlbEntries > 1 << 20) {
       throw new IommuError("invalid", `IOTLB of ${iotlbEntries} entries`, undefined, "not a power of two up to 2^20");
     }
-    this.#caches = caches ? new Caches(engine, caches) : null;
+    this.#caches = caches ? new Caches(engine, { ...caches, configurationFirst }) : null;
     this.#handle = engine.exports.unitCreate(iotlbEntries, this.#caches?.handle ?? 0) >>> 0;
     if (this.#handle === 0) throw statusError(layout.STATUS_MEMORY_EXHAUSTED, "make a remapping unit");
     this.#log = engine.linear.allocate(MOST_READS * layout.READ_BYTES);
@@ -257,6 +284,31 @@ export class Translation {
     this.engine.linear.setU64(this.#handle + layout.UNIT_INTERCEPT_LAST, last);
   }
 
+  /**
+   * The cache of context entries (STEs), or of PASID entries (CDs), by the option `caches` or else for `entries` of them in
+   * one set, in turn. Throws as the constructor does, and then the unit's memory is given back.
+   */
+  configurationCache<V>(
+    name: keyof ConfigurationPlaces,
+    entries: number,
+    dropped: (value: V) => void,
+  ): ConfigurationCache<V> {
+    const cache = this.#caches?.cache(name) ?? 0;
+    if (this.#caches && cache !== 0) {
+      const counters = this.#caches.handle + CONFIGURATION_COUNTERS[name][0];
+      return new ConfigurationCache(this.engine, cache, counters, dropped);
+    }
+    const geometry = { sets: 1, ways: entries, replacement: "round-robin" } as const;
+    try {
+      const plain = createCache(this.engine, geometry, `a ${name} cache`, EVERY_SIZE);
+      this.#plainCaches.push(plain);
+      return new ConfigurationCache(this.engine, plain, 0, dropped);
+    } catch (error) {
+      this.release();
+      throw error;
+    }
+  }
+
   #table(stage: Stage): number {
     const { exports } = this.engine;
     const { format, levels, root, inputBits, outputBits, pageSizes, flags } = stage;
@@ -266,9 +318,16 @@ export class Translation {
     return table;
   }
 
-  /** Hands a regime in for a source. Throws `invalid` for an impossible table, `memory-exhausted`. */
-  setRegime(source: number, pasid: number | null, regime: Regime): RegimeHandle {
+  /** Hands a regime in for a source that has none. Throws `invalid` for an impossible table, `memory-exhausted`. */
+  setRegime(
+    source: number,
+    pasid: number | null,
+    regime: Regime,
+    places: ConfigurationPlaces = { context: 0, pasid: 0 },
+  ): RegimeHandle {
     const handle = this.#makeRegime(regime);
+    this.engine.linear.setU32(handle.regime + layout.REGIME_CONTEXT, places.context);
+    this.engine.linear.setU32(handle.regime + layout.REGIME_PASID, places.pasid);
     if (this.engine.exports.unitSetRegime(this.#handle, source, pasid ?? layout.NO_PASID, handle.regime) === 0) {
       throw statusError(layout.STATUS_MEMORY_EXHAUSTED, `keep what requests of source ${source} go through`);
     }
@@ -336,6 +395,22 @@ export class Translation {
     return { description: regime, regime: handle, first, upper, second };
   }
 
+  /**
+   * An entry that a regime was resolved from is not cached any more: it is resolved anew by the next request that the IOTLB
+   * does not answer. False where it has to be forgotten instead, as every request needs its entries.
+   */
+  keepForIotlb(source: ResolvedSource): boolean {
+    if (!this.#caches || this.configurationFirst) return false;
+    const at = source.handle.regime + layout.REGIME_FLAGS;
+    this.engine.linear.setU32(at, this.engine.linear.getU32(at) | layout.REGIME_IOTLB_ONLY);
+    this.watcher?.compare(source);
+    return true;
+  }
+
+  isKeptForIotlb({ regime }: RegimeHandle): boolean {
+    return (this.engine.linear.getU32(regime + layout.REGIME_FLAGS) & layout.REGIME_IOTLB_ONLY) !== 0;
+  }
+
   /** Forgets what requests of a source go through: the next one is resolved anew. */
   forgetRegime(source: number, pasid: number | null, handle: RegimeHandle): void {
     this.engine.exports.unitSetRegime(this.#handle, source, pasid ?? layout.NO_PASID, 0);
@@ -399,13 +474,38 @@ export class Translation {
     this.engine.linear.setU64(requests, this.engine.linear.getU64(requests) + 1n);
   }
 
+  /** An entry of the configuration is read from memory. */
+  countConfigurationRead(): void {
+    this.#configurationReads++;
+  }
+
+  get configurationReads(): number {
+    return this.#configurationReads;
+  }
+
   /** Runs a further step of a request that was counted: it adds neither a request nor a look-up. */
   uncounted<T>(work: () => T): T {
+    const fields = [layout.UNIT_REQUESTS, layout.UNIT_IOTLB_LOOKUPS, layout.UNIT_IOTLB_HITS];
+    return this.#restoring(
+      fields.map((field) => this.#handle + field),
+      () => this.configurationUncounted(work),
+    );
+  }
+
+  /** The same of a step whose configuration was looked up before: it adds no look-up of that. */
+  configurationUncounted<T>(work: () => T): T {
+    const { handle } = this.#caches ?? { handle: null };
+    if (handle === null) return work();
+    const fields = Object.values(CONFIGURATION_COUNTERS).flat();
+    return this.#restoring(
+      fields.map((field) => handle + field),
+      work,
+    );
+  }
+
+  #restoring<T>(counters: readonly number[], work: () => T): T {
     const { linear } = this.engine;
-    const kept = [layout.UNIT_REQUESTS, layout.UNIT_IOTLB_LOOKUPS, layout.UNIT_IOTLB_HITS].map((field) => {
-      const at = this.#handle + field;
-      return [at, linear.getU64(at)] as const;
-    });
+    const kept = counters.map((at) => [at, linear.getU64(at)] as const);
     try {
       return work();
     } finally {
@@ -467,17 +567,24 @@ export class Translation {
     };
   }
 
-  /** The same with every level of the paging-structure caches; zeroes where there are none. */
+  /** The same with paging-structure caches, level by level, and configuration; zeroes where there are no such caches. */
   get detailedCounters(): TranslationCounters {
     const { iommuRequests, iotlbLookup, iotlbHit } = this.counters;
     const caches = this.#caches ? readCounters(this.engine, this.#caches.handle) : NO_COUNTERS;
-    return { ...caches, requests: iommuRequests, iotlbLookups: iotlbLookup, iotlbHits: iotlbHit };
+    return {
+      ...caches,
+      requests: iommuRequests,
+      iotlbLookups: iotlbLookup,
+      iotlbHits: iotlbHit,
+      configurationReads: this.#configurationReads,
+    };
   }
 
   /** Gives the unit's memory back. Its regimes must have been forgotten. */
   release(): void {
     this.engine.exports.unitRelease(this.#handle);
     this.#caches?.release();
+    for (const cache of this.#plainCaches) this.engine.exports.cacheRelease(cache);
     this.engine.linear.free(this.#log, MOST_READS * layout.READ_BYTES);
     this.#walk.release();
   }

@@ -1,6 +1,6 @@
 /** An Intel VT-d remapping unit: Intel VT-d Architecture Specification Rev. 5.10. */
 import * as layout from "../../assembly/layout.js";
-import { vtdNames } from "../access/counters.js";
+import { type TranslationCounters, vtdNames } from "../access/counters.js";
 import { vtdIotlbSelection, vtdPasidIotlbSelection } from "../cache/vtd.js";
 import {
   INTERRUPT_RANGE,
@@ -35,7 +35,7 @@ import {
   type UnitCounters,
   UnitBatch,
 } from "../unit/translation.js";
-import { ContextCache, PasidCache } from "./caches.js";
+import { ConfigurationCaches } from "./caches.js";
 import { type Capabilities, type CapabilityOptions, makeCapabilities } from "./capabilities.js";
 import type { PageGroupResponse } from "./descriptors.js";
 import type { MessageSink } from "./event.js";
@@ -65,7 +65,10 @@ import { walkFault } from "./walk-faults.js";
 
 /** Options of a unit: its capabilities, the size of its caches, and what it is connected to. */
 export interface VtdUnitOptions extends CapabilityOptions, TranslationOptions {
-  /** Entries of the context cache (default 256) and of the PASID cache (default 1024). */
+  /**
+   * Entries of the context cache (default 256) and of the PASID cache (default 1024) where the option `caches` gives no
+   * geometry; they are then replaced in turn.
+   */
   readonly contextCacheEntries?: number;
   readonly pasidCacheEntries?: number;
   /** Looks for accesses that stale translations let through: see src/sanitizer/. Default: nobody does. */
@@ -134,8 +137,7 @@ export class VtdUnit {
   readonly sanitizer: DmaSanitizer | null;
   readonly #engine: Engine;
   readonly #translation: Translation;
-  readonly #contexts: ContextCache;
-  readonly #pasids: PasidCache;
+  readonly #configuration: ConfigurationCaches;
   readonly #resolved: ResolvedSources<Resolved>;
   readonly #one: SingleRequest;
   readonly #source: EntrySource;
@@ -157,11 +159,14 @@ export class VtdUnit {
     this.#translation = new Translation(engine, options);
     this.#translation.intercept(INTERRUPT_RANGE.first, INTERRUPT_RANGE.last);
     this.#resolved = new ResolvedSources(this.#translation);
-    this.#contexts = new ContextCache(options.contextCacheEntries ?? 256, ({ sid }) =>
-      this.#resolved.forgetWhere((resolved) => resolved.sid === sid),
-    );
-    this.#pasids = new PasidCache(options.pasidCacheEntries ?? 1024, ({ sid, pasid }) =>
-      this.#resolved.forgetWhere((resolved) => resolved.sid === sid && resolved.governing.pasid === pasid),
+    const { contextCacheEntries = 256, pasidCacheEntries = 1024 } = options;
+    this.#configuration = new ConfigurationCaches(
+      this.#translation.configurationCache("context", contextCacheEntries, (entry) =>
+        this.#resolved.configurationDropped(({ governing }) => governing.context === entry),
+      ),
+      this.#translation.configurationCache("pasid", pasidCacheEntries, ({ entry }) =>
+        this.#resolved.configurationDropped(({ governing }) => entry !== null && governing.pasidEntry === entry),
+      ),
     );
     const sanitized: SanitizedUnit = {
       fields: VTD_OWNER_FIELDS,
@@ -200,14 +205,15 @@ export class VtdUnit {
       },
       read: (structure, address, count) => {
         const words = memory.readWords(address, count);
+        this.#translation.countConfigurationRead();
         this.sanitizer?.watch(address);
         this.#one.note({ structure, address, words });
         return words;
       },
-      cachedContext: (sid) => this.#contexts.get(sid),
-      cacheContext: (context) => this.#contexts.set(context),
-      cachedPasid: (sid, pasid) => this.#pasids.get(sid, pasid),
-      cachePasid: (pasid) => this.#pasids.set(pasid),
+      cachedContext: (sid) => this.#configuration.context(sid),
+      cacheContext: (context) => this.#configuration.keepContext(context),
+      cachedPasid: (sid, pasid) => this.#configuration.pasid(sid, pasid),
+      cachePasid: (pasid) => this.#configuration.keepPasid(pasid),
     };
     this.#handler = {
       resolve: (batch, index, sid, pasid) => this.#resolveIn(batch, index, sid, pasid),
@@ -269,7 +275,7 @@ export class VtdUnit {
       return answer;
     }
     const { privileged = false, execute = false } = request;
-    this.#translateOne(asked, { read: false, privileged, execute });
+    this.#translation.configurationUncounted(() => this.#translateOne(asked, { read: false, privileged, execute }));
     const completes = (): boolean => this.#fault?.completion === "success" || this.#fault?.completion === "effective";
     if (this.#fault) return completes() ? NOTHING_PERMITTED : this.#fault;
     const { governing } = this.#resolved.known(request.sid, request.pasid ?? null);
@@ -336,18 +342,24 @@ export class VtdUnit {
 
   /** Empties every cache, as hardware reset does. Registers and fault records stay. */
   invalidateCaches(): void {
-    this.#contexts.invalidate({ granularity: "global", domain: 0, sid: 0, functionMask: 0 });
-    this.#pasids.invalidate({ granularity: "global", domain: 0, pasid: 0 });
+    this.#configuration.invalidateAll();
     this.#translation.invalidateAll();
+    this.#resolved.forgetKeptForIotlb();
   }
 
   get counters(): UnitCounters {
     return this.#translation.counters;
   }
 
-  /** By the names of the performance monitor; context and PASID cache are not counted. */
+  /** By the names of the performance monitor. Caches without a geometry (option `caches`) count nothing. */
   get performanceCounters(): Readonly<Record<string, number>> {
-    return { ...vtdNames(this.#translation.detailedCounters), iommu_mrds: this.counters.iommuMrds };
+    const counters = this.#translation.detailedCounters;
+    return { ...vtdNames(counters), iommu_mrds: this.counters.iommuMrds + counters.configurationReads };
+  }
+
+  /** Look-ups and hits of every cache; zeroes where there is none. */
+  get detailedCounters(): TranslationCounters {
+    return this.#translation.detailedCounters;
   }
 
   /** Gives the unit's memory back; it must not be used any more. */
@@ -386,9 +398,10 @@ export class VtdUnit {
       return false;
     }
     const vtd = makeRegime(found, this.capabilities, sid, pasid);
-    const handle = this.#translation.setRegime(sid, pasid, vtd.regime);
-    const resolved = { governing: found, sid, pasid, vtd, handle };
-    this.#resolved.add(resolved);
+    const places = this.#configuration.placesOf(found);
+    const resolved = this.#resolved.resolve({ sid, pasid }, vtd.regime, places, (handle) => {
+      return { governing: found, sid, pasid, vtd, handle };
+    });
     this.sanitizer?.compare(resolved);
     return true;
   }
@@ -414,7 +427,7 @@ export class VtdUnit {
   }
 
   #hasContextOf(sid: number, { context }: Governing): boolean {
-    const cached = this.#contexts.get(sid)?.scalable;
+    const cached = this.#configuration.peekContext(sid)?.scalable;
     const { scalable } = context;
     return cached?.table === scalable?.table && cached?.ridPasid === scalable?.ridPasid && scalable !== null;
   }
@@ -537,9 +550,12 @@ export class VtdUnit {
 
   #makeTarget(onDeviceTlb: VtdUnitOptions["onDeviceTlbInvalidation"]): InvalidationTarget {
     return {
-      invalidateContextCache: (request: ContextCacheInvalidation) => this.#contexts.invalidate(request),
-      invalidatePasidCache: (request: PasidCacheInvalidation) => this.#pasids.invalidate(request),
-      invalidateIotlb: (request: IotlbInvalidation) => this.#translation.invalidate(vtdIotlbSelection(request)),
+      invalidateContextCache: (request: ContextCacheInvalidation) => this.#configuration.invalidateContexts(request),
+      invalidatePasidCache: (request: PasidCacheInvalidation) => this.#configuration.invalidatePasids(request),
+      invalidateIotlb: (request: IotlbInvalidation) => {
+        this.#translation.invalidate(vtdIotlbSelection(request));
+        if (request.granularity === "global") this.#resolved.forgetKeptForIotlb();
+      },
       invalidatePasidIotlb: (request: PasidIotlbInvalidation) =>
         this.#translation.invalidate(vtdPasidIotlbSelection(request)),
       invalidateDeviceTlb: (request: DeviceTlbInvalidation) => onDeviceTlb?.(request),

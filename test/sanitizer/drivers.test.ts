@@ -20,6 +20,9 @@ const CACHES: TranslationOptions = {
     iotlb: [{ sets: 8, ways: 4, replacement: "lru" }],
     firstStage: { 2: CACHE, 3: CACHE },
     secondStage: { 2: CACHE, 3: CACHE },
+    // Entries of one device at a time.
+    context: { ...CACHE, ways: 1 },
+    pasid: { ...CACHE, ways: 1 },
   },
 };
 const IOVA = 0x7f00_0000n;

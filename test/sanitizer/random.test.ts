@@ -1,6 +1,6 @@
 /**
  * Random software, right and wrong, against a slow model: the IOTLB as a list of entries, every domain as a map of pages
- * that remembers when each was unmapped. The geometries are large enough that no entry gives way.
+ * that remembers when each was unmapped. The geometries are large enough that no translation gives way.
  */
 import { expect, test } from "vitest";
 import type { VtdUnitOptions } from "../../src/vtd/unit.js";
@@ -87,6 +87,16 @@ const GEOMETRIES: readonly (readonly [string, VtdUnitOptions])[] = [
       caches: {
         iotlb: [{ sets: 1, ways: 128, replacement: "lru" }],
         secondStage: { 2: { sets: 1, ways: 4, replacement: "lru" } },
+      },
+    },
+  ],
+  [
+    "set-associative, with caches of configuration from which it gives way",
+    {
+      caches: {
+        iotlb: [{ sets: 1, ways: 128, replacement: "lru" }],
+        context: { sets: 1, ways: 2, replacement: "lru" },
+        pasid: { sets: 2, ways: 1, replacement: "lru" },
       },
     },
   ],

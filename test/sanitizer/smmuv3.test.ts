@@ -30,7 +30,9 @@ const OTHER = 0x2000_0000n;
 const NOT_GLOBAL = 1n << 11n;
 
 const CACHE = { sets: 1, ways: 16, replacement: "lru" } as const;
-const CACHES: SmmuUnitOptions = { caches: { iotlb: [{ ...CACHE, ways: 64 }], firstStage: { 2: CACHE, 3: CACHE } } };
+const CACHES: SmmuUnitOptions = {
+  caches: { iotlb: [{ ...CACHE, ways: 64 }], firstStage: { 2: CACHE, 3: CACHE }, context: CACHE, pasid: CACHE },
+};
 
 class Machine {
   readonly unit: SmmuUnit;
@@ -258,7 +260,12 @@ const CASES: readonly Case[] = [
   },
 ];
 
-describe.each(CASES)("$name", ({ options = {}, prepare, wrong, right, expected, reaches = BUFFER }) => {
+/** Every case that the caches do not matter to, with both kinds of them. */
+const ALL_CASES = CASES.flatMap((one) =>
+  one.options ? [one] : [one, { ...one, name: `${one.name}, set-associative caches`, options: CACHES }],
+);
+
+describe.each(ALL_CASES)("$name", ({ options = {}, prepare, wrong, right, expected, reaches = BUFFER }) => {
   const reach = ({ unit }: Machine) => unit.translate({ sid: SID, iova: iovaOf(IOVA) });
 
   test("is found and named", async () => {

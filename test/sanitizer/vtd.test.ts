@@ -35,7 +35,13 @@ const DEVICE_TLB = (sid: number): Descriptor => [0x3n | (BigInt(sid) << 32n), 0x
 
 const CACHE = { sets: 1, ways: 16, replacement: "lru" } as const;
 const CACHES: VtdUnitOptions = {
-  caches: { iotlb: [{ ...CACHE, ways: 64 }], firstStage: { 2: CACHE, 3: CACHE }, secondStage: { 2: CACHE, 3: CACHE } },
+  caches: {
+    iotlb: [{ ...CACHE, ways: 64 }],
+    firstStage: { 2: CACHE, 3: CACHE },
+    secondStage: { 2: CACHE, 3: CACHE },
+    context: CACHE,
+    pasid: CACHE,
+  },
 };
 const DEFERRED: VtdUnitOptions = { sanitizer: { invalidatesAtWait: true } };
 
@@ -240,7 +246,12 @@ const CASES: readonly Case[] = [
   },
 ];
 
-describe.each(CASES)("$name", ({ options = {}, pasid, wrong, right, expected, reaches = BUFFER }) => {
+/** Every case that the caches do not matter to, with both kinds of them. */
+const ALL_CASES = CASES.flatMap((one) =>
+  one.options ? [one] : [one, { ...one, name: `${one.name}, set-associative caches`, options: CACHES }],
+);
+
+describe.each(ALL_CASES)("$name", ({ options = {}, pasid, wrong, right, expected, reaches = BUFFER }) => {
   const request = { sid: NIC, iova: IOVA, access: "write", ...(pasid === undefined ? {} : { pasid }) } as const;
 
   test("is found and named", async () => {

@@ -1,4 +1,5 @@
 /** A unit in an engine, with the small machine's tables in memory and its three queues enabled. */
+import type { UnitCachesGeometry } from "../../src/access/caches.js";
 import { physicalAddress } from "../../src/engine/addresses.js";
 import type { Engine } from "../../src/engine/engine.js";
 import type { EventRecord } from "../../src/smmuv3/events.js";
@@ -38,6 +39,7 @@ export interface MachineOptions extends Setting {
   /** SMMU_CR2; default: RECINVSID. */
   readonly cr2?: number;
   readonly deviceResponds?: (sid: number) => boolean;
+  readonly caches?: UnitCachesGeometry;
 }
 
 export class Machine {
@@ -50,7 +52,7 @@ export class Machine {
 
   constructor(
     readonly engine: Engine,
-    { registers, cr0 = 0, without = 0, cr2 = CR2.RECINVSID, deviceResponds, ...setting }: MachineOptions,
+    { registers, cr0 = 0, without = 0, cr2 = CR2.RECINVSID, deviceResponds, caches, ...setting }: MachineOptions,
   ) {
     const machine = smallMachine({ ...setting, registers: { IDR0, IDR1, ...registers } });
     loadVectorMemory(engine, machine.memory.ram, [...machine.words]);
@@ -63,6 +65,7 @@ export class Machine {
       onResume: (request) => this.resumes.push(request),
       onInterrupt: (interrupt) => this.interrupts.push(interrupt) > 0,
       ...(deviceResponds ? { deviceResponds } : {}),
+      ...(caches ? { caches } : {}),
     });
     const { unit } = this;
     unit.write32(AT.CR2, cr2);

@@ -82,9 +82,10 @@ describe("a TLB entry of both stages that stage 2 made read-only", () => {
 
   test("has stage 2 fault, and says for which intermediate address", async () => {
     const machine = await warm();
+    const { iommuMrds } = machine.unit.counters;
     const event = { code: EVENT.F_PERMISSION, s2: true, class: "IN", ipa: IPA, rnw: false };
     expect(machine.unit.translate(write)).toMatchObject({ ok: false, event });
-    expect(machine.unit.counters).toMatchObject({ iotlbLookup: 2, iotlbHit: 1 });
+    expect(machine.unit.counters).toMatchObject({ iotlbLookup: 2, iotlbHit: 1, iommuMrds });
   });
 
   test.each([

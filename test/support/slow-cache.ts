@@ -64,13 +64,18 @@ export class SlowCache {
   }
 
   invalidate({ mask = 0n, owner = 0n, first = 0n, last = 2n ** 64n - 1n }: CachePredicate): number {
-    const before = this.#entries.length;
-    this.#entries = this.#entries.filter((entry) => {
+    return this.dropWhere((entry) => {
       const size = 1n << BigInt(entry.shift);
       const page = entry.address - (entry.address % size);
       const meets = page + size > first && page <= last;
-      return !(meets && (entry.owner & mask) === (owner & mask));
+      return meets && (entry.owner & mask) === (owner & mask);
     });
+  }
+
+  /** Drops every entry that meets a condition; returns how many that were. */
+  dropWhere(condition: (entry: CacheUse) => boolean): number {
+    const before = this.#entries.length;
+    this.#entries = this.#entries.filter((entry) => !condition(entry));
     return before - this.#entries.length;
   }
 

@@ -479,7 +479,7 @@ describe("dirty flags behind the IOTLB", () => {
 });
 
 describe("a batch", () => {
-  const SIDS = [FUNCTION_0, FUNCTION_1, FUNCTION_4, OTHER_DEVICE] as const;
+  const SIDS = [FUNCTION_0, FUNCTION_1, FUNCTION_4, FUNCTION_7, OTHER_DEVICE] as const;
   const PASIDS = [null, 0, 5, 6] as const;
   /** Pages of last tables that lie near to each other and far apart, and a large page. */
   const MAPPED = [0n, 0x1008n, 0x2000n, 1n << 25n, (1n << 25n) + 0x1008n, 1n << 26n, 1n << 34n, 1n << 21n];
@@ -491,9 +491,17 @@ describe("a batch", () => {
     ["zero-length-read", { read: false }],
   ] as const;
 
+  const PLAIN: VtdUnitOptions = { iotlbEntries: 16, pasidCacheEntries: 4, contextCacheEntries: 2 };
+  const CACHE = { sets: 1, ways: 2, replacement: "lru" } as const;
+  const LARGE = 1n << 21n;
+  /** An IOTLB of one size of page, so that hits follow each other. */
+  const associative = (pageSizes: bigint): VtdUnitOptions => ({
+    caches: { iotlb: [{ ...CACHE, sets: 8, pageSizes }], secondStage: { 2: CACHE }, context: CACHE, pasid: CACHE },
+  });
+
   /** Devices of every kind: first stage, nested, second stage with flags; one has no entries. */
-  async function machine(): Promise<Driver> {
-    const driver = await start("scalable", { iotlbEntries: 16, pasidCacheEntries: 4, contextCacheEntries: 2 });
+  async function machine(options: VtdUnitOptions = PLAIN): Promise<Driver> {
+    const driver = await start("scalable", options);
     const { engine } = driver;
     const identity = engine.createTable("vtdss");
     for (const start of [0n, engine.memory.arenaBase]) {
@@ -505,10 +513,10 @@ describe("a batch", () => {
       table.map(iovaOf(2n * PAGE), physicalOf(0x20_0000n), PAGE, { read: true });
       table.map(iovaOf(8n * PAGE), physicalOf(0xfee0_0000n), PAGE, READ_WRITE);
       for (const far of [25n, 26n, 34n]) table.map(iovaOf(1n << far), physicalOf(far << 20n), 2n * PAGE, READ_WRITE);
-      table.map(iovaOf(1n << 21n), physicalOf(1n << 22n), 1n << 21n, {
-        ...READ_WRITE,
-        privileged: format === "x86_64",
-      });
+      table.map(iovaOf(LARGE), physicalOf(1n << 22n), LARGE, { ...READ_WRITE, privileged: format === "x86_64" });
+      // The lower halves of these pages are interrupts, before and after translation.
+      table.map(iovaOf(0xfee0_0000n), physicalOf(1n << 23n), LARGE, READ_WRITE);
+      table.map(iovaOf(1n << 22n), physicalOf(0xfee0_0000n), LARGE, READ_WRITE);
       return table.root;
     };
     const secondTable = mapped("vtdss");
@@ -521,6 +529,7 @@ describe("a batch", () => {
     driver.setScalableContext(FUNCTION_1);
     driver.attach(FUNCTION_4, 3, secondTable);
     driver.clearPresent(driver.pasidAt(FUNCTION_4, 0));
+    driver.attach(FUNCTION_7, 1, secondTable);
     return driver;
   }
 
@@ -539,16 +548,37 @@ describe("a batch", () => {
     access: fc.nat(1),
     privileged: fc.constant(false),
   });
+  /** Few pages again and again: two that may be written, one that may not. */
+  const pages = fc.record({
+    sid: fc.constantFrom(FUNCTION_0, FUNCTION_7),
+    pasid: fc.constantFrom(null, 5),
+    iova: fc.constantFrom(0n, 0x1008n, 0x2000n),
+    access: fc.nat(1),
+    privileged: fc.boolean(),
+  });
+  /** Both halves of pages that interrupts are in. */
+  const HALVES = [0xfee0_0010n, 0xfef0_0010n, 0xfef0_2010n, (1n << 22n) + 0x10n, (1n << 22n) + 0x10_0010n, LARGE];
+  const halves = fc.record({
+    sid: fc.constantFrom(FUNCTION_0, FUNCTION_7),
+    pasid: fc.constantFrom(null, 5),
+    iova: fc.constantFrom(...HALVES, ...HALVES.slice(1, 3)),
+    access: fc.nat(1),
+    privileged: fc.boolean(),
+  });
 
   test.each([
-    ["any requests", anything, false],
-    ["any requests, some with PASID", anything, true],
-    ["ordinary requests", ordinary, false],
-    ["ordinary requests, some with PASID", ordinary, true],
-  ] as const)("of %s gives what they give singly", async (_name, request, pasids) => {
+    ["any requests", anything, false, PLAIN],
+    ["any requests, some with PASID", anything, true, PLAIN],
+    ["ordinary requests", ordinary, false, PLAIN],
+    ["ordinary requests, some with PASID", ordinary, true, PLAIN],
+    ["any requests, set-associative caches", anything, true, associative(PAGE)],
+    ["ordinary requests, set-associative caches", ordinary, true, associative(PAGE)],
+    ["requests to few pages, set-associative caches", pages, true, associative(PAGE)],
+    ["requests to large pages, set-associative caches", halves, true, associative(LARGE)],
+  ] as const)("of %s gives what they give singly", async (_name, request, pasids, options) => {
     await fc.assert(
-      fc.asyncProperty(fc.array(request, { minLength: 1, maxLength: 80 }), async (requests) => {
-        const [together, singly] = [(await machine()).unit, (await machine()).unit];
+      fc.asyncProperty(fc.array(request, { minLength: 1, maxLength: 80, size: "max" }), async (requests) => {
+        const [together, singly] = [(await machine(options)).unit, (await machine(options)).unit];
         const count = requests.length;
         const batch = together.createBatch(count);
         for (const [i, { sid, pasid, iova, access, privileged }] of requests.entries()) {
@@ -574,6 +604,7 @@ describe("a batch", () => {
         expect(together.faults.records).toEqual(singly.faults.records);
         expect(together.read32(FSTS)).toBe(singly.read32(FSTS));
         expect(together.counters).toEqual(singly.counters);
+        expect(together.detailedCounters).toEqual(singly.detailedCounters);
       }),
       { numRuns: 60 },
     );
