@@ -1,16 +1,9 @@
-import { stat } from "node:fs/promises";
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { defaultLevels, type FormatDescription, findFormat } from "../engine/formats.js";
 import { loadModule } from "../engine/load.js";
 import { importers } from "../importers/importers.js";
 import { type Comparison, compareTrace } from "../replay/compare.js";
-import {
-  type ComparisonInputs,
-  comparisonCsv,
-  comparisonJson,
-  comparisonText,
-  warnings,
-} from "../report/comparison.js";
+import { type ComparisonInputs, comparisonCsv, comparisonJson, comparisonText } from "../report/comparison.js";
 import { importerInputs, importerOptions } from "../replay/importer-inputs.js";
 import { comparable } from "../replay/replays.js";
 import { trafficInputs } from "../replay/traffic-inputs.js";
@@ -28,6 +21,7 @@ import { compareOnWorkload, type WorkloadFlags } from "./compare-workload.js";
 import { namedList } from "./help.js";
 import { writeHtmlReport } from "./html-report.js";
 import { Progress } from "./progress.js";
+import { warn } from "./warnings.js";
 import { version } from "./version.js";
 
 /** V8 runs new code slowly until it has seen enough of it to optimise it; short traces end before that. */
@@ -164,8 +158,9 @@ async function compare(
     to: flags.to ?? null,
     ...trafficInputs(traffic),
   };
-  const run = async (onProgress: (bytes: number) => void): Promise<Comparison> =>
-    compareTrace(await loadModule(), openTraceText(trace), {
+  const run = async (doing: string): Promise<Comparison> => {
+    const progress = await Progress.throughFiles(doing, [trace]);
+    return compareTrace(await loadModule(), openTraceText(trace, progress.read), {
       strategies: chosen,
       format: format.name,
       levels,
@@ -178,16 +173,15 @@ async function compare(
       ...(flags.from === undefined ? {} : { from: flags.from }),
       ...(flags.to === undefined ? {} : { to: flags.to }),
       ...(traffic === undefined ? {} : { traffic }),
-      onProgress,
-    });
+    }).finally(() => progress.stop());
+  };
   // What is timed is optimised code: standard input, which comes only once, is timed as it is.
   if (flags.timing && trace !== "-") {
     const end = performance.now() + WARM_UP_MILLISECONDS;
-    do await run(() => {});
+    do await run("warming up");
     while (performance.now() < end);
   }
-  const progress = new Progress({ doing: "reading", unit: "MB", total: await megabytes(trace) });
-  const comparison = await run((bytes) => progress.update(bytes / 1e6)).finally(() => progress.stop());
+  const comparison = await run("reading");
   if (comparison.incomplete === null) requireMappings(comparison.statistics, trace);
 
   if (flags.json) process.stdout.write(comparisonJson(version, inputs, comparison));
@@ -200,7 +194,6 @@ async function compare(
       document: comparisonJson(version, inputs, comparison),
     });
   }
-  for (const line of warnings(comparison)) process.stderr.write(`iommu-lab: ${line}\n`);
   if (comparison.timing) {
     const { split, read, replay } = comparison.timing;
     process.stderr.write(
@@ -209,17 +202,5 @@ async function compare(
         `(${(replay / read).toFixed(2)} of reading)\n`,
     );
   }
-  if (comparison.incomplete !== null) {
-    process.stderr.write(`iommu-lab: ${comparison.incomplete}; the figures are of what came before\n`);
-    process.exitCode = 2;
-  }
-}
-
-/** How much text a file holds, in 10^6 bytes; null of compressed files, which do not tell, and of standard input. */
-async function megabytes(trace: string): Promise<number | null> {
-  if (trace === "-" || trace.endsWith(".gz")) return null;
-  return stat(trace).then(
-    ({ size }) => size / 1e6,
-    () => null,
-  );
+  warn(comparison);
 }

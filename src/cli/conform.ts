@@ -9,6 +9,7 @@ import { Engine } from "../engine/engine.js";
 import type { WasmExports } from "../engine/instance.js";
 import { loadModule } from "../engine/load.js";
 import { wholeNumber } from "./arguments.js";
+import { Progress } from "./progress.js";
 import { version } from "./version.js";
 
 interface ConformFlags {
@@ -33,12 +34,14 @@ export function addConform(program: Command, models: ReadonlyMap<string, ModelFa
     .action(async (files: readonly string[], flags: ConformFlags) => {
       const disputed = await readDisputed(flags.disputed ?? packagedList());
       const module = await loadModule();
+      const progress = await Progress.throughFiles("judging", files);
       const conformance = await conform(files, {
         models,
         disputed,
+        onRead: progress.read,
         newEngine: (options) =>
           new Engine(new WebAssembly.Instance(module, {}).exports as unknown as WasmExports, options),
-      });
+      }).finally(() => progress.stop());
       if (Object.values(conformance.counts).every((count) => count === 0)) {
         throw new VectorError("there are no vectors", { file: files.join(", ") });
       }

@@ -1,8 +1,9 @@
 import { Argument, type Command } from "commander";
 import { loadEngine } from "../engine/load.js";
 import { fastAndSafe } from "../experiment/fast-and-safe/experiment.js";
+import { LENGTH } from "../experiment/fast-and-safe/run.js";
 import { isPublished, pcieBench } from "../experiment/pcie-bench.js";
-import { rcacheCliff } from "../experiment/rcache-cliff.js";
+import { LIVE_RANGES, rcacheCliff } from "../experiment/rcache-cliff.js";
 import { loadMachine } from "../machines/parse.js";
 import { PRESETS } from "../machines/presets.js";
 import { congruenceExperiment, congruenceJson, congruenceText } from "../report/congruence.js";
@@ -10,6 +11,7 @@ import { fastAndSafeJson, fastAndSafeText } from "../report/fast-and-safe.js";
 import { pcieBenchJson, pcieBenchText } from "../report/pcie-bench.js";
 import { rcacheCliffJson, rcacheCliffText } from "../report/rcache-cliff.js";
 import { oneOf } from "./arguments.js";
+import { Progress } from "./progress.js";
 import { version } from "./version.js";
 
 interface ExperimentFlags {
@@ -21,7 +23,8 @@ interface Experiment {
   readonly summary: string;
   /** Whether it runs on a machine that the user may choose. */
   readonly takesMachine: boolean;
-  run(flags: ExperimentFlags): Promise<string>;
+  /** @param onProgress receives the share that is done */
+  run(flags: ExperimentFlags, onProgress: (share: number) => void): Promise<string>;
 }
 
 const EXPERIMENTS: Readonly<Record<string, Experiment>> = {
@@ -36,25 +39,25 @@ const EXPERIMENTS: Readonly<Record<string, Experiment>> = {
   "fast-and-safe": {
     summary: "misses per page of a 100 Gb/s card in strict mode (SOSP'24), ours beside the published figures",
     takesMachine: false,
-    async run({ json }) {
-      const cases = await fastAndSafe(loadEngine);
+    async run({ json }, onProgress) {
+      const cases = await fastAndSafe(loadEngine, LENGTH, onProgress);
       return json ? fastAndSafeJson(version, cases) : `${fastAndSafeText(cases)}\n`;
     },
   },
   "pcie-bench": {
     summary: "random 64-byte reads over growing windows (SIGCOMM'18), ours beside the published figures",
     takesMachine: true,
-    async run({ machine, json }) {
+    async run({ machine, json }, onProgress) {
       const machines = machine === undefined ? PRESETS.filter(isPublished) : [await loadMachine(machine)];
-      const rows = pcieBench(await loadEngine(), machines);
+      const rows = pcieBench(await loadEngine(), machines, onProgress);
       return json ? pcieBenchJson(version, machines, rows) : `${pcieBenchText(machines, rows)}\n`;
     },
   },
   "rcache-cliff": {
     summary: "what an IOVA costs beyond the 128 KiB that Linux's magazines hold, counted",
     takesMachine: false,
-    async run({ json }) {
-      const rows = rcacheCliff(await loadEngine());
+    async run({ json }, onProgress) {
+      const rows = rcacheCliff(await loadEngine(), LIVE_RANGES, onProgress);
       return json ? rcacheCliffJson(version, rows) : `${rcacheCliffText(rows)}\n`;
     },
   },
@@ -77,6 +80,7 @@ export function addExperiment(program: Command): void {
       if (flags.machine !== undefined && !experiment.takesMachine) {
         command.error(`error: experiment ${name} does not run on a machine: --machine has no meaning`);
       }
-      process.stdout.write(await experiment.run(flags));
+      const progress = Progress.ofShares("counting");
+      process.stdout.write(await experiment.run(flags, progress.share).finally(() => progress.stop()));
     });
 }

@@ -1,4 +1,3 @@
-import { SingleBar } from "cli-progress";
 import { type Command, Option } from "commander";
 import { type FormatDescription, findFormat } from "../engine/formats.js";
 import { loadModule } from "../engine/load.js";
@@ -9,6 +8,7 @@ import { type Property, properties } from "../validate/judge.js";
 import { DEFAULT_CASES, validate } from "../validate/validate.js";
 import { wholeNumber } from "./arguments.js";
 import { namedList } from "./help.js";
+import { Progress } from "./progress.js";
 import { version } from "./version.js";
 
 interface ValidateFlags {
@@ -69,22 +69,14 @@ export function addValidate(program: Command, formats: readonly FormatDescriptio
         format: format.name,
         case: flags.case ?? null,
       };
-      const progress = process.stderr.isTTY
-        ? new SingleBar({
-            format: "validating [{bar}] {percentage} %, {eta_formatted} to go",
-            stream: process.stderr,
-            clearOnComplete: true,
-            hideCursor: true,
-          })
-        : null;
-      progress?.start(inputs.cases, 0);
+      const progress = new Progress({ doing: "validating", unit: "cases", total: inputs.cases });
       const { cases, seed, property } = flags;
       const validation = await validate({
         ...{ module: await loadModule(), importer, strategy, property, cases, seed },
         format: format.name,
         ...(flags.case === undefined ? {} : { only: flags.case }),
-        onProgress: (done) => progress?.update(done),
-      }).finally(() => progress?.stop());
+        onProgress: (done) => progress.update(done),
+      }).finally(() => progress.stop());
       const text = flags.json ? validationJson(version, inputs, validation) : `${validationText(inputs, validation)}\n`;
       process.stdout.write(text);
       if (validation.counterexample !== null) process.exitCode = 1;

@@ -107,7 +107,7 @@ export function rootMeanSquare(values: readonly number[]): number {
   return Math.sqrt(values.reduce((sum, value) => sum + value * value, 0) / values.length);
 }
 
-function row(engine: Engine, machine: Machine, translation: Translation): PcieBenchRow {
+function row(engine: Engine, machine: Machine, translation: Translation, onWindow: () => void): PcieBenchRow {
   const published = PUBLISHED[machine.name]?.[translation];
   const windows = WINDOWS.map((window, index): WindowResult => {
     const { timed, misses } =
@@ -116,6 +116,7 @@ function row(engine: Engine, machine: Machine, translation: Translation): PcieBe
         : run(engine, machine, translation === "superpages", window);
     const { gbps, boundBy } = readTiming(machine.figures, timed, window);
     const publishedGbps = published?.[index] ?? null;
+    onWindow();
     return {
       window,
       gbps,
@@ -130,7 +131,17 @@ function row(engine: Engine, machine: Machine, translation: Translation): PcieBe
   return { machine: machine.name, translation, windows, rms: errors.length === 0 ? null : rootMeanSquare(errors) };
 }
 
-/** Every machine without translation, with the smallest pages only, and with superpages. */
-export function pcieBench(engine: Engine, machines: readonly Machine[]): PcieBenchRow[] {
-  return machines.flatMap((machine) => TRANSLATIONS.map((translation) => row(engine, machine, translation)));
+/**
+ * Every machine without translation, with the smallest pages only, and with superpages.
+ * @param onProgress receives the share that is done, after every window
+ */
+export function pcieBench(
+  engine: Engine,
+  machines: readonly Machine[],
+  onProgress: (share: number) => void = () => {},
+): PcieBenchRow[] {
+  const total = machines.length * TRANSLATIONS.length * WINDOWS.length;
+  let done = 0;
+  const onWindow = (): void => onProgress(++done / total);
+  return machines.flatMap((machine) => TRANSLATIONS.map((translation) => row(engine, machine, translation, onWindow)));
 }

@@ -13,6 +13,8 @@ const TRACE = "test/fixtures/traces/noirqinfo.trace.gz";
 /** Every command that reads a file, and the arguments before it. */
 const COMMANDS = {
   compare: ["compare"],
+  replay: ["replay", "--strategy", "linux"],
+  "replay --predict": ["replay", "--strategy", "linux", "--predict"],
   conform: ["conform"],
   explain: ["explain"],
   "explain of a machine": ["explain", "--sid", "00:08.0", "--iova", "0x1000"],
@@ -20,6 +22,8 @@ const COMMANDS = {
   "regress against a baseline": ["regress", "iommu-lab.suite.json", "--baseline"],
 } as const;
 type CommandName = keyof typeof COMMANDS;
+/** Those that read a trace. */
+const TRACES: readonly CommandName[] = ["compare", "replay", "replay --predict"];
 
 let folder: string;
 const files: Record<string, () => Buffer | Promise<Buffer>> = {
@@ -53,14 +57,15 @@ async function refusal(args: readonly string[]): Promise<string> {
 
 const inEvery = (message: RegExp) => Object.keys(COMMANDS).map((name) => [name as CommandName, message] as const);
 const json = (message: RegExp) =>
-  inEvery(message).filter(([name]) => name !== "compare" && name !== "explain of a machine");
+  inEvery(message).filter(([name]) => !TRACES.includes(name) && name !== "explain of a machine");
+const inTraces = (message: RegExp) => TRACES.map((name) => [name, message] as const);
 
 const CASES: readonly (readonly [file: string, readonly (readonly [CommandName, RegExp])[]])[] = [
   ["nowhere.json", inEvery(/nowhere\.json: cannot be read: ENOENT: no such file/)],
   [
     "empty.json",
     [
-      ["compare", /empty\.json: an empty file$/],
+      ...inTraces(/empty\.json: an empty file$/),
       ["conform", /empty\.json: there are no vectors$/],
       ["explain", /empty\.json: there is no vector of vtd, smmuv3$/],
       ["explain of a machine", /empty\.json: no table of this device and PASID; nothing is listed$/],
@@ -68,21 +73,21 @@ const CASES: readonly (readonly [file: string, readonly (readonly [CommandName, 
       ["regress against a baseline", /empty\.json: not JSON: Unexpected end of JSON input$/],
     ],
   ],
-  ["empty-gzip.json", [["compare", /empty-gzip\.json: an empty file$/]]],
+  ["empty-gzip.json", inTraces(/empty-gzip\.json: an empty file$/)],
   [
     "binary.json",
     [
-      ["compare", /a binary file: traces are text of tracefs, trace-cmd report or perf script, plain or gzip$/],
+      ...inTraces(/a binary file: traces are text of tracefs, trace-cmd report or perf script, plain or gzip$/),
       ["explain of a machine", /binary\.json: not text; an archive must be unpacked first$/],
       ...json(/binary\.json: (?:line 1: )?not JSON: /),
     ],
   ],
-  ["trace.dat.json", [["compare", /a binary file of trace-cmd: give the text of `trace-cmd report`$/]]],
-  ["perf.data.json", [["compare", /a binary file of perf: give the text of `perf script`$/]]],
+  ["trace.dat.json", inTraces(/a binary file of trace-cmd: give the text of `trace-cmd report`$/)],
+  ["perf.data.json", inTraces(/a binary file of perf: give the text of `perf script`$/)],
   [
     "prose.json",
     [
-      ["compare", /no iommu:map events \(lines: 1, malformed: 1\)\nEnable iommu:map, iommu:unmap and dma:\*, as/],
+      ...inTraces(/no iommu:map events \(lines: 1, malformed: 1\)\nEnable iommu:map, iommu:unmap and dma:\*, as/),
       ["explain of a machine", /prose\.json: line 1: neither "Device/],
       ...json(/prose\.json: (?:line 1: )?not JSON: /),
     ],
@@ -90,10 +95,9 @@ const CASES: readonly (readonly [file: string, readonly (readonly [CommandName, 
   [
     "other-events.json",
     [
-      [
-        "compare",
+      ...inTraces(
         /no iommu:map events \(lines: 206, events: dma_map_phys, dma_unmap_phys\)\nEnable iommu:map, iommu:unmap and dma:\*, as `trace-cmd record -e iommu:map -e iommu:unmap -e dma` does$/,
-      ],
+      ),
       ...json(/other-events\.json: (?:line 1: )?not JSON: /),
     ],
   ],
@@ -110,6 +114,8 @@ describe("input of another kind", () => {
   it.each([
     ["compare", DUMP, /a directory, not a file$/],
     ["compare", VECTORS, /no iommu:map events \(lines: 39, malformed: 39\)\n/],
+    ["replay", DUMP, /a directory, not a file$/],
+    ["replay --predict", DUMP, /a directory, not a file$/],
     ["conform", DUMP, /a directory, not a file$/],
     ["conform", TRACE, /line 1: not JSON/],
     ["explain", DUMP, /--sid and --iova are needed/],
