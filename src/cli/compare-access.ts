@@ -4,6 +4,7 @@ import { ACCESS_KINDS } from "../access/kinds.js";
 import { PRESETS } from "../machines/presets.js";
 import type { TrafficChoice } from "../replay/replay.js";
 import { chooseTraffic } from "../replay/traffic-inputs.js";
+import { refuseUnused } from "./arguments.js";
 import { namedList } from "./help.js";
 
 export interface AccessFlags {
@@ -39,13 +40,9 @@ export function addAccessOptions(command: Command): Command {
 /** What the flags ask for, undefined when nothing. Throws `invalid`; ends the command for a format beside a machine. */
 export async function chosenTraffic(flags: AccessFlags, command: Command): Promise<TrafficChoice | undefined> {
   if (flags.machine === undefined && flags.access === undefined) {
-    if (!flags.hints) command.error("error: --no-hints needs --machine or --access");
+    refuseUnused(command, ["hints"], "needs --machine or --access");
     return undefined;
   }
-  for (const option of ["format", "levels"]) {
-    if (command.getOptionValueSource(option) === "cli") {
-      command.error(`error: --${option} is the machine's, with --machine or --access`);
-    }
-  }
+  refuseUnused(command, ["format", "levels"], "is the machine's, with --machine or --access");
   return chooseTraffic(flags);
 }

@@ -3,13 +3,15 @@ import { type Command, InvalidArgumentError, Option } from "commander";
 import type { ImporterRequest } from "../replay/importer-inputs.js";
 import { type VirtualAddressMode, virtualAddressModes } from "../replay/virtual-addresses.js";
 import { parseWeights, type Weights } from "../strategies/joint.js";
-import { wholeNumber } from "./arguments.js";
+import { findStrategy } from "../strategies/strategies.js";
+import { refuseUnused, wholeNumber } from "./arguments.js";
 
 export interface ImporterFlags {
   readonly importer?: readonly string[];
   readonly va?: VirtualAddressMode;
   readonly vaOffset?: number;
   readonly weights?: Weights;
+  readonly strategy?: readonly string[];
 }
 
 function weights(text: string): Weights {
@@ -39,7 +41,14 @@ export function addImporterOptions(command: Command): Command {
     );
 }
 
-/** What the flags ask for. */
-export function importerFlags({ importer, va, vaOffset, weights }: ImporterFlags): ImporterRequest {
+/** What the flags ask for. Ends the command for options without effect. */
+export function importerFlags(
+  { importer, va, vaOffset, weights, strategy }: ImporterFlags,
+  command: Command,
+): ImporterRequest {
+  if (importer === undefined) refuseUnused(command, ["va", "vaOffset", "weights"], "needs --importer NAME");
+  if (strategy?.map(findStrategy).every(({ rule }) => rule.placement !== "joint")) {
+    refuseUnused(command, ["weights"], "needs the strategy joint");
+  }
   return { importers: importer, va, vaOffset, weights };
 }

@@ -1,4 +1,5 @@
 /** `compare --workload`: the comparison of a synthetic workload instead of a trace. */
+import type { Command } from "commander";
 import { defaultLevels, type FormatDescription, findFormat } from "../engine/formats.js";
 import { loadModule } from "../engine/load.js";
 import { compareWorkload, workloadStrategies } from "../replay/compare-workload.js";
@@ -20,7 +21,6 @@ export interface WorkloadFlags extends ImporterFlags {
   readonly seed?: number;
   readonly memory?: string;
   readonly operations?: number;
-  readonly strategy?: readonly string[];
   readonly format: string;
   readonly levels?: number;
   readonly reclaim: "covered" | "empty";
@@ -29,14 +29,20 @@ export interface WorkloadFlags extends ImporterFlags {
   readonly html?: string;
 }
 
+/** What a comparison of either kind is given beside its own flags. */
+export interface CompareSetup {
+  readonly formats: readonly FormatDescription[];
+  readonly command: Command;
+  readonly traffic: TrafficChoice | undefined;
+}
+
 export async function compareOnWorkload(
   name: string,
   flags: WorkloadFlags,
-  formats: readonly FormatDescription[],
-  traffic?: TrafficChoice,
+  { formats, command, traffic }: CompareSetup,
 ): Promise<void> {
   const workload = findWorkload(name);
-  const asked = importerInputs(importerFlags(flags), "workload");
+  const asked = importerInputs(importerFlags(flags, command), "workload");
   const ofImporters = importerOptions(asked);
   const strategies = flags.strategy?.map(findStrategy) ?? comparable(workloadStrategies, ofImporters.importers);
   const format = findFormat(formats, traffic?.machine.format ?? flags.format);

@@ -13,11 +13,10 @@ import { openTraceText } from "../trace/open.js";
 import { requireMappings } from "../trace/usable.js";
 import { memoryStates } from "../workloads/ageing.js";
 import { workloads } from "../workloads/workloads.js";
-import type { TrafficChoice } from "../replay/replay.js";
-import { oneOf, wholeNumber } from "./arguments.js";
+import { nameList, oneOf, refuseUnused, wholeNumber } from "./arguments.js";
 import { type AccessFlags, accessHelp, addAccessOptions, chosenTraffic } from "./compare-access.js";
 import { addImporterOptions, importerFlags } from "./compare-importers.js";
-import { compareOnWorkload, type WorkloadFlags } from "./compare-workload.js";
+import { type CompareSetup, compareOnWorkload, type WorkloadFlags } from "./compare-workload.js";
 import { namedList } from "./help.js";
 import { writeHtmlReport } from "./html-report.js";
 import { Progress } from "./progress.js";
@@ -38,7 +37,7 @@ interface CompareFlags extends WorkloadFlags, AccessFlags {
 
 /** Options that only a trace, and only a workload has. */
 const OF_TRACES = ["device", "from", "to", "strict", "timing"];
-const OF_WORKLOADS = ["seed", "memory", "operations"] as const;
+const OF_WORKLOADS = ["seed", "memory", "operations"];
 
 function seconds(text: string): number {
   const value = Number(text);
@@ -52,10 +51,6 @@ function pciDevice(text: string): string {
   const found = /^(?:([0-9a-f]{4,}):)?([0-9a-f]{2}:[0-1][0-9a-f]\.[0-7])$/i.exec(text);
   if (!found) throw new InvalidArgumentError("not a PCI device (BB:DD.F, or DDDD:BB:DD.F)");
   return `${found[1] ?? "0000"}:${found[2]}`.toLowerCase();
-}
-
-function list(text: string): string[] {
-  return text.split(",").filter((name) => name !== "");
 }
 
 export function addCompare(program: Command, formats: readonly FormatDescription[]): void {
@@ -77,7 +72,7 @@ export function addCompare(program: Command, formats: readonly FormatDescription
     .option("--operations <n>", "maps and unmaps of the workload (default: its own)", wholeNumber)
     .option("--format <name>", "page-table format", "vtdss")
     .option("--levels <n>", "levels of the tables (default: 4)", wholeNumber)
-    .option("--strategy <a,b,c>", "strategies to compare (default: all)", list)
+    .option("--strategy <a,b,c>", "strategies to compare (default: all)", nameList)
     .option("--device <BB:DD.F>", "device that owns the mappings which no dma event names", pciDevice)
     .option("--from <seconds>", "begin at this time of the trace's clock", seconds)
     .option("--to <seconds>", "end before this time", seconds)
@@ -125,23 +120,17 @@ export function addCompare(program: Command, formats: readonly FormatDescription
     .action(async (trace: string | undefined, flags: CompareFlags, command: Command) => {
       if (flags.workload !== undefined) {
         if (trace !== undefined) command.error("error: compare takes a trace or --workload, not both");
-        return compareOnWorkload(flags.workload, flags, formats, await chosenTraffic(flags, command));
+        const traffic = await chosenTraffic(flags, command);
+        return compareOnWorkload(flags.workload, flags, { formats, command, traffic });
       }
-      for (const option of OF_WORKLOADS) {
-        if (flags[option] !== undefined) command.error(`error: --${option} is an option of --workload`);
-      }
+      refuseUnused(command, OF_WORKLOADS, "is an option of --workload");
       if (trace === undefined) return command.error("error: compare needs a trace, or --workload NAME");
-      return compare(trace, flags, formats, await chosenTraffic(flags, command));
+      return compare(trace, flags, { formats, command, traffic: await chosenTraffic(flags, command) });
     });
 }
 
-async function compare(
-  trace: string,
-  flags: CompareFlags,
-  formats: readonly FormatDescription[],
-  traffic: TrafficChoice | undefined,
-): Promise<void> {
-  const asked = importerInputs(importerFlags(flags), "trace");
+async function compare(trace: string, flags: CompareFlags, { formats, command, traffic }: CompareSetup): Promise<void> {
+  const asked = importerInputs(importerFlags(flags, command), "trace");
   const ofImporters = importerOptions(asked);
   const chosen = flags.strategy?.map(findStrategy) ?? comparable(strategies, ofImporters.importers);
   const format = findFormat(formats, traffic?.machine.format ?? flags.format);

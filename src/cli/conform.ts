@@ -1,4 +1,4 @@
-import type { Command } from "commander";
+import { type Command, Option } from "commander";
 import { packagedList, readDisputed } from "../conform/disputed.js";
 import { VectorError } from "../conform/errors.js";
 import type { ModelFactory } from "../conform/model.js";
@@ -29,7 +29,7 @@ export function addConform(program: Command, models: ReadonlyMap<string, ModelFa
     .argument("<vectors...>", 'JSON Lines, plain or gzip; "-" reads standard input')
     .option("--disputed <file>", "entries held to be wrong, with reasons (default: the list of this package)")
     .option("--limit <n>", "mismatches to print", wholeNumber, 20)
-    .option("--json", "print one JSON document, with every mismatch")
+    .addOption(new Option("--json", "print one JSON document, with every mismatch").conflicts("limit"))
     .addHelpText("after", "\nExample:\n  iommu-lab conform vtd-*.jsonl")
     .action(async (files: readonly string[], flags: ConformFlags) => {
       const disputed = await readDisputed(flags.disputed ?? packagedList());

@@ -10,7 +10,7 @@ import { congruenceExperiment, congruenceJson, congruenceText } from "../report/
 import { fastAndSafeJson, fastAndSafeText } from "../report/fast-and-safe.js";
 import { pcieBenchJson, pcieBenchText } from "../report/pcie-bench.js";
 import { rcacheCliffJson, rcacheCliffText } from "../report/rcache-cliff.js";
-import { oneOf } from "./arguments.js";
+import { oneOf, refuseUnused } from "./arguments.js";
 import { Progress } from "./progress.js";
 import { version } from "./version.js";
 
@@ -77,9 +77,7 @@ export function addExperiment(program: Command): void {
     .addHelpText("after", "\nExample:\n  iommu-lab experiment congruence")
     .action(async (name: string, flags: ExperimentFlags, command: Command) => {
       const experiment = EXPERIMENTS[name];
-      if (flags.machine !== undefined && !experiment.takesMachine) {
-        command.error(`error: experiment ${name} does not run on a machine: --machine has no meaning`);
-      }
+      if (!experiment.takesMachine) refuseUnused(command, ["machine"], `has no meaning for experiment ${name}`);
       const progress = Progress.ofShares("counting");
       process.stdout.write(await experiment.run(flags, progress.share).finally(() => progress.stop()));
     });

@@ -15,7 +15,7 @@ import { type ComparisonInputs, comparisonJson, comparisonText } from "../report
 import { findStrategy, type Strategy, strategyNames } from "../strategies/strategies.js";
 import { openTraceText } from "../trace/open.js";
 import { requireMappings } from "../trace/usable.js";
-import { wholeNumber } from "./arguments.js";
+import { refuseUnused, wholeNumber } from "./arguments.js";
 import { namedList } from "./help.js";
 import { Progress, StagedProgress } from "./progress.js";
 import { warn } from "./warnings.js";
@@ -46,6 +46,9 @@ interface DmaMask {
   readonly device: string | null;
   readonly bits: number;
 }
+
+/** Options that only a prediction has. */
+const OF_PREDICTIONS = ["recoverOrder", "iomem", "groups", "reserve", "dmaMask", "flush", "learnReserved", "limit"];
 
 const PAGE_BYTES = 4096n;
 
@@ -108,10 +111,11 @@ export function addReplay(program: Command): void {
       if (flags.predict) {
         if (strategy.rule.source !== "linux")
           command.error(`error: --predict is for Linux's strategies, not ${strategy.name}`);
+        if (strategy.rule.linux?.flush !== undefined) refuseUnused(command, ["flush"], `is ${strategy.name}'s own`);
         await predictTrace(trace, strategy, flags);
         return;
       }
-      if (flags.recoverOrder) command.error("error: --recover-order needs --predict");
+      refuseUnused(command, OF_PREDICTIONS, "needs --predict");
       await replay(trace, strategy, flags);
     });
 }

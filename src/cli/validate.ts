@@ -36,7 +36,9 @@ export function addValidate(program: Command, formats: readonly FormatDescriptio
     .option("--cases <n>", "cases to judge", wholeNumber, DEFAULT_CASES)
     .option("--seed <n>", "what chance begins with", wholeNumber, 1)
     .option("--format <name>", "page-table format of the domain", "vtdss")
-    .option("--case <text>", "judge this case only, as a counterexample is printed")
+    .addOption(
+      new Option("--case <text>", "judge this case only, as a counterexample is printed").conflicts(["cases", "seed"]),
+    )
     .option("--json", "print one JSON document")
     .addHelpText(
       "after",

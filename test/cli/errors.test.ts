@@ -157,6 +157,40 @@ describe("a mistyped name suggests the nearest", () => {
   });
 });
 
+describe("an option without effect is refused", () => {
+  it.each([
+    [["compare", TRACE, "--va", "random"], "--va needs --importer NAME"],
+    [["compare", TRACE, "--va-offset", "4096"], "--va-offset needs --importer NAME"],
+    [["compare", "--workload", "nvme", "--weights", "space=1"], "--weights needs --importer NAME"],
+    [
+      ["compare", TRACE, "--importer", "xe", "--strategy", "hinted,linux", "--weights", "space=1"],
+      "--weights needs the strategy joint",
+    ],
+    [["compare", TRACE, "--no-hints"], "--no-hints needs --machine or --access"],
+    [["compare", TRACE, "--seed", "1"], "--seed is an option of --workload"],
+    [["compare", TRACE, "--memory", "aged"], "--memory is an option of --workload"],
+    [["compare", TRACE, "--operations", "5"], "--operations is an option of --workload"],
+    [["compare", TRACE, "--access", "ring", "--levels", "5"], "--levels is the machine's"],
+    [["compare", "--workload", "nvme", "--from", "1"], "'--from <seconds>'"],
+    [["compare", "--workload", "nvme", "--device", "01:00.0"], "'--device <BB:DD.F>'"],
+    [["compare", TRACE, "--json", "--csv"], "'--csv'"],
+    [["conform", VECTORS, "--json", "--limit", "3"], "'--limit <n>'"],
+    [["experiment", "rcache-cliff", "--machine", "x"], "--machine has no meaning for experiment rcache-cliff"],
+    [["explain", VECTORS, "--access", "r"], "--access is of a request with --sid and --iova"],
+    [["explain", DUMP, "--sid", "00:08.0", "--iova", "0x1000", "--levels", "4"], "a dump tells its format and levels"],
+    [["replay", TRACE, "--strategy", "linux", "--limit", "3"], "--limit needs --predict"],
+    [["replay", TRACE, "--strategy", "linux", "--flush", "lazy"], "--flush needs --predict"],
+    [["replay", TRACE, "--strategy", "linux", "--iomem", "x"], "--iomem needs --predict"],
+    [["replay", TRACE, "--strategy", "linux-lazy", "--predict", "--flush", "strict"], "--flush is linux-lazy's own"],
+    [["validate", "--importer", "xe", "--strategy", "linux", "--case", "x", "--seed", "2"], "'--seed <n>'"],
+    [["regress", "--junit", "x.xml"], "--junit needs --baseline NAME"],
+    [["regress", "--allow", "a/b<=1"], "--allow needs --baseline NAME"],
+    [["regress", "--save-baseline", "x", "--markdown", "x.md"], "'--markdown <file>'"],
+  ])("%j", async (args, message) => {
+    expect(await refusal(args)).toContain(message);
+  });
+});
+
 it("DEBUG shows where an error arose", async () => {
   const { status, stderr } = await run(["compare", "nowhere"], undefined, { DEBUG: "1" });
   expect(status).toBe(2);

@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { parseAllow } from "../../src/regress/allow.js";
 import { compareRuns, holds } from "../../src/regress/compare.js";
-import { headline, regressionText } from "../../src/regress/text.js";
+import { caseSummary, headline, regressionText } from "../../src/regress/text.js";
 import { baselineOf, caseRun } from "./support.js";
 
 const SUITE = "iommu-lab.suite.json";
@@ -52,19 +52,22 @@ describe("differences", () => {
 
   it("have figures before and after and their relative change, also where there was none or is none", () => {
     const { cases, compared, differing } = compareRuns(SUITE, before, after, []);
-    expect([compared, differing]).toEqual([2, 4]);
+    expect([compared, differing]).toEqual([2, 2]);
+    expect(headline(compareRuns(SUITE, before, after, []))).toBe(
+      "2 of 2 figures differ, in 1 of 1 case; 1 figure new; 1 figure gone",
+    );
     expect(cases[0].differences).toEqual([
-      { counter: "linux.spanPeak", before: 100, after: 103, change: 3, allowed: null },
-      { counter: "linux.failed", before: 0, after: 2, change: null, allowed: null },
-      { counter: "linux.new", before: null, after: 7, change: null, allowed: null },
-      { counter: "linux.gone", before: 5, after: null, change: null, allowed: null },
+      { counter: "linux.spanPeak", kind: "changed", before: 100, after: 103, change: 3, allowed: null },
+      { counter: "linux.failed", kind: "changed", before: 0, after: 2, change: null, allowed: null },
+      { counter: "linux.new", kind: "new", before: null, after: 7, change: null, allowed: null },
+      { counter: "linux.gone", kind: "gone", before: 5, after: null, change: null, allowed: null },
     ]);
   });
 
   it("that a rule allows are listed and do not count", () => {
     const rules = [parseAllow("a/linux.spanPeak<=3%"), parseAllow("*/*.failed<=1")];
     const { cases, differing } = compareRuns(SUITE, before, after, rules);
-    expect(differing).toBe(3);
+    expect(differing).toBe(1);
     expect(cases[0].differences.map(({ allowed }) => allowed)).toEqual(["a/linux.spanPeak<=3%", null, null, null]);
     const only = [caseRun("a", { "linux.spanPeak": 103, "linux.gone": 5, "linux.failed": 0 })];
     const regression = compareRuns(SUITE, before, only, rules);
@@ -83,6 +86,24 @@ describe("differences", () => {
     ]);
   });
 
+  it("are never more than the figures compared: what is new, gone or asked otherwise is said apart", () => {
+    const counters = (strategy: string, count: number) =>
+      Object.fromEntries(Array.from({ length: count }, (_, index) => [`${strategy}.f${index}`, index]));
+    const old = baselineOf([caseRun("a", { ...counters("linux", 3), ...counters("joint", 40) }), caseRun("b", {})]);
+    const run = caseRun("a", { ...counters("linux", 3), ...counters("hinted", 50) });
+    const runs = [{ ...run, inputs: { ...run.inputs, levels: 5 } }, caseRun("b", {})];
+    const regression = compareRuns(SUITE, old, runs, []);
+    expect([regression.compared, regression.differing]).toEqual([3, 0]);
+    expect(headline(regression)).toBe(
+      "all 3 figures of 2 cases are the same; 50 figures new; 40 figures gone; 1 input changed",
+    );
+    expect(caseSummary(regression.cases[0])).toBe("50 figures new, 40 figures gone, 1 input changed");
+    expect(caseSummary(regression.cases[1])).toBe("same");
+    expect(holds(regression, wallToo)).toBe(false);
+    expect(regressionText(regression)).toMatch(/^ {2}joint\.f7 +7 +none +gone$/m);
+    expect(regressionText(regression)).toMatch(/^ {2}hinted\.f7 +none +7 +new$/m);
+  });
+
   it("are the weights of joint, one by one", () => {
     const weighed = (space: number) => {
       const run = caseRun("a", {});
@@ -93,7 +114,7 @@ describe("differences", () => {
       compareRuns(SUITE, baselineOf(weighed(0)), weighed(after), []).cases[0].differences;
     expect(differences(0)).toEqual([]);
     expect(differences(0.5)).toEqual([
-      { counter: "inputs.weights.space", before: "0", after: "0.5", change: null, allowed: null },
+      { counter: "inputs.weights.space", kind: "input", before: "0", after: "0.5", change: null, allowed: null },
     ]);
   });
 

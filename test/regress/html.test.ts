@@ -55,8 +55,8 @@ describe("the report of a regression run", () => {
     const url = /download="differences\.csv" href="([^"]*)"/.exec(text)?.[1] ?? "";
     const csv = await (await fetch(url)).text();
     expect(csv.split("\n").slice(0, 2)).toEqual([
-      "case,counter,before,after,changePercent,allowed",
-      "a,linux.figure0,0,1,,",
+      "case,counter,kind,before,after,changePercent,allowed",
+      "a,linux.figure0,changed,0,1,,",
     ]);
     expect(csv.trimEnd().split("\n").length).toBe(311);
   });
