@@ -21,8 +21,8 @@ export function caseChapter(name: string, inputs: CaseInputs, reported: Reported
     name,
     html`<p class="subject">${reported.subject}</p>`,
     html`<p><strong>${reported.answer}</strong></p>`,
-    ...comparisonSections(reported, name),
-    section("What was asked", inputsList({ ...inputs })),
+    ...comparisonSections(reported, { level: 3, of: name }),
+    section(3, "What was asked", inputsList({ ...inputs })),
   );
 }
 
@@ -52,8 +52,9 @@ function differencesSections({ cases }: Regression): Html[] {
   const more = all.length - rows.length;
   return [
     section(
+      2,
       "Differences",
-      table(["case/counter", "before", "after", "change", ""], rows),
+      table(["case/counter", "before", "after", "change", "remark"], rows),
       ...(more > 0 ? [html`<p class="note">${`and ${more} more, which are in the data`}</p>`] : []),
       downloads({
         name: "differences",
@@ -81,15 +82,20 @@ function casesSection(runs: readonly CaseRun[], regression: Regression | null): 
             LONELY[each.state] ?? caseSummary(each),
           ),
         );
-  return section("Cases", table(["case", "figures", ...(regression === null ? [] : ["against the baseline"])], rows));
+  return section(
+    2,
+    "Cases",
+    table(["case", "figures", ...(regression === null ? [] : ["against the baseline"])], rows),
+  );
 }
 
 function wallSections(regression: Regression): Html[] {
   const rows = wallRows(regression.cases);
   if (rows.length === 0) return [];
-  const heads = ["case", "before, ms", "after, ms", "change", "noise", ""];
+  const heads = ["case", "before, ms", "after, ms", "change", "noise", "verdict"];
   return [
     section(
+      2,
       "Wall clock",
       table(
         heads,

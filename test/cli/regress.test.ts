@@ -201,7 +201,7 @@ describe("iommu-lab regress", () => {
       ["testcase", "import"],
     ]);
     const failures = testsuite.children.map(({ children }) => children.map(({ attributes }) => attributes.message));
-    expect(failures).toEqual([["1 figure differs"], [], [], []]);
+    expect(failures).toEqual([["1 different"], [], [], []]);
     expect(testsuite.children[0].children[0].text).toMatch(/size-aligned\.leavesUsed +101 +100/);
   });
 

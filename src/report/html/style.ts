@@ -19,9 +19,11 @@ export const STYLE = `
 body { margin: 0; background: var(--paper); color: var(--ink); font: 16px/1.5 system-ui, sans-serif; }
 main { max-width: 1180px; margin: 0 auto; padding: 1.5rem 1rem 3rem; }
 h1 { font-size: 1.4rem; line-height: 1.35; margin: 0 0 1rem; max-width: 60rem; }
-h2 { font-size: 1.15rem; margin: 2.5rem 0 .75rem; padding-top: 1rem; border-top: 1px solid var(--line); }
-h3 { font-size: 1rem; margin: 0 0 .25rem; overflow-wrap: anywhere; }
-article > h2 { font-size: 1.35rem; border-top-width: 3px; border-top-color: var(--ink); }
+h2, h3, h4, h5 { overflow-wrap: anywhere; }
+section > :is(h2, h3) { font-size: 1.15rem; margin: 2.5rem 0 .75rem; padding-top: 1rem; border-top: 1px solid var(--line); }
+section section > :is(h3, h4) { font-size: 1.05rem; margin: 1.5rem 0 .5rem; padding-top: 0; border-top: 0; }
+figure > :is(h3, h4, h5) { font-size: 1rem; margin: 0 0 .25rem; }
+article > h2 { font-size: 1.35rem; margin: 3rem 0 .75rem; padding-top: 1rem; border-top: 3px solid var(--ink); }
 p { margin: 0 0 .75rem; }
 a { color: var(--accent); }
 code, pre { font-family: ui-monospace, monospace; font-size: .875em; }
@@ -53,7 +55,7 @@ figcaption { margin: .25rem 0; }
   @page { margin: 12mm; }
   body { font-size: 10pt; }
   main { max-width: none; padding: 0; }
-  h2 { break-after: avoid; }
+  h2, h3, h4, h5, .legend { break-after: avoid; }
   figure, tr, .warnings { break-inside: avoid; }
   .figures { grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 6mm; }
   .scroll { overflow: visible; }

@@ -101,39 +101,45 @@ export function importerTidinessFigure(results: readonly StrategyResult[], index
       axisLine: { show: true, lineStyle: { color: LINE } },
       splitLine: { lineStyle: { color: LINE } },
     }) as const;
+  const alternative = values
+    .map(({ name, iommu, importer: its }) => `${name}: IOMMU ${iommu.toFixed(3)}, ${importer} ${its.toFixed(3)}`)
+    .join("; ");
   const crowds = crowdsOf(
     values.map((value) => ({ number: value.number, x: value.iommu * WIDTH_INSIDE, y: value.importer * HEIGHT_INSIDE })),
   );
   return {
     title: `Tidiness of the IOMMU and of ${importer}`,
     caption: "Fewest entries possible, divided by those used, on each side; the upper right corner is tidy for both.",
-    drawing: drawChart(HEIGHT, {
-      grid: { ...GRID, outerBoundsMode: "none" },
-      xAxis: { ...axis("IOMMU"), nameGap: 26 },
-      yAxis: { ...axis(importer), nameGap: 40 },
-      series: [
-        {
-          type: "scatter",
-          silent: true,
-          symbolSize: SYMBOL,
-          itemStyle: { color: ACCENT, opacity: 1 },
-          data: values.map((value) => [value.iommu, value.importer]),
-        },
-        {
-          type: "scatter",
-          silent: true,
-          symbolSize: 0,
-          label: { ...TEXT_STYLE, show: true, distance: SYMBOL, formatter: "{b}" },
-          data: crowds.map(({ label, side, points, below, above }) => {
-            const xs = points.map(({ x }) => x);
-            const [least, most] = [Math.min(...xs), Math.max(...xs)];
-            const x = { left: least, right: most, top: (least + most) / 2 }[side];
-            const y = side === "top" ? above - LABEL_HEIGHT * 1.5 : (below + above) / 2;
-            return { name: label, value: [x / WIDTH_INSIDE, y / HEIGHT_INSIDE], label: { position: side } };
-          }),
-        },
-      ],
-    }),
+    drawing: drawChart(
+      { height: HEIGHT, alternative },
+      {
+        grid: { ...GRID, outerBoundsMode: "none" },
+        xAxis: { ...axis("IOMMU"), nameGap: 26 },
+        yAxis: { ...axis(importer), nameGap: 40 },
+        series: [
+          {
+            type: "scatter",
+            silent: true,
+            symbolSize: SYMBOL,
+            itemStyle: { color: ACCENT, opacity: 1 },
+            data: values.map((value) => [value.iommu, value.importer]),
+          },
+          {
+            type: "scatter",
+            silent: true,
+            symbolSize: 0,
+            label: { ...TEXT_STYLE, show: true, distance: SYMBOL, formatter: "{b}" },
+            data: crowds.map(({ label, side, points, below, above }) => {
+              const xs = points.map(({ x }) => x);
+              const [least, most] = [Math.min(...xs), Math.max(...xs)];
+              const x = { left: least, right: most, top: (least + most) / 2 }[side];
+              const y = side === "top" ? above - LABEL_HEIGHT * 1.5 : (below + above) / 2;
+              return { name: label, value: [x / WIDTH_INSIDE, y / HEIGHT_INSIDE], label: { position: side } };
+            }),
+          },
+        ],
+      },
+    ),
     legend: values.map((value) => ({
       name: `${value.name} (${value.iommu.toFixed(3)}, ${value.importer.toFixed(3)})`,
       number: value.number,
