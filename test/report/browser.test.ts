@@ -40,12 +40,12 @@ const parse = (csv: string): string[][] =>
     .map((row) => row.split(","));
 
 /** The figure with this title. */
-const figure = (within: Page | Locator, title: string) =>
-  within.locator("figure").filter({ has: within.getByRole("heading", { name: title, exact: true }) });
+const figure = (page: Page, title: string, within: Page | Locator = page) =>
+  within.locator("figure").filter({ has: page.getByRole("heading", { name: title, exact: true }) });
 
 /** Texts of a drawing, and what of it has a size, as it is on the screen. */
-async function drawn(within: Page | Locator, title: string) {
-  return figure(within, title)
+async function drawn(page: Page, title: string, within?: Locator) {
+  return figure(page, title, within)
     .locator(":scope > svg")
     .evaluate((svg: SVGSVGElement) => ({
       texts: [...svg.querySelectorAll("text")].map((text) => text.textContent),
@@ -160,7 +160,7 @@ describe.skipIf(!existsSync(CHROMIUM))(`a report in ${CHROMIUM} (skipped where t
     );
     for (const domain of await domains.all()) {
       for (const { name } of strategies) {
-        const map = await drawn(domain, name);
+        const map = await drawn(page, name, domain);
         const mapped = map.marks.filter(({ fill }) => fill?.startsWith("var(--leaf-"));
         expect(mapped.length).toBeGreaterThan(0);
         for (const mark of mapped) expect(Math.min(mark.width, mark.height)).toBeGreaterThan(0);

@@ -41,10 +41,11 @@ export function drawChart({ height, alternative }: Drawing, option: EChartsOptio
     chart.setOption({ animation: false, textStyle: TEXT_STYLE, ...option });
     const svg = chart.renderToSVGString({ useViewBox: true });
     // What the library marks for scripts that this file has not, and clip paths that cut nothing off; both are numbered
-    // through all charts that it ever drew.
+    // through all charts that it ever drew. Within HTML the namespaces are known, and the ground is the page's.
     return new Html(
       svg
         .replace(/<(style|defs)\s*>.*?<\/\1>\s*/gs, "")
+        .replace(/ (?:xmlns(?::xlink)?|version|baseProfile)="[^"]*"|<rect [^>]*fill="none"><\/rect>\n/g, "")
         .replace(/ (?:class="zr[^"]*"|clip-path="[^"]*"|ecmeta_\w+="[^"]*"|pointer-events="[^"]*")/g, "")
         .replace(/<svg /, () => html`<svg role="img" aria-label="${alternative}" `.text),
     );
