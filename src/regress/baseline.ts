@@ -3,11 +3,18 @@ import { z } from "zod";
 import { readDocument } from "./document.js";
 import type { CaseRun } from "./run.js";
 
+const times = z.array(z.number().positive()).min(1);
 const wallFields = {
   milliseconds: z.number().positive(),
+  reference: z.number().positive(),
   noise: z.number().nonnegative(),
-  runs: z.array(z.number().positive()).min(1),
+  runs: times,
+  references: times,
 };
+const wallSchema = z.strictObject(wallFields).refine(({ runs, references }) => runs.length === references.length, {
+  path: ["references"],
+  message: "not as many as runs",
+});
 const caseFields = {
   name: z.string(),
   inputs: z.record(
@@ -15,7 +22,7 @@ const caseFields = {
     z.union([z.string(), z.number(), z.boolean(), z.null(), z.array(z.string()), z.record(z.string(), z.number())]),
   ),
   counters: z.record(z.string(), z.number()),
-  wall: z.strictObject(wallFields).optional(),
+  wall: wallSchema.optional(),
 };
 const fields = { baseline: z.literal(1), cases: z.array(z.strictObject(caseFields)) };
 const schema = z.strictObject(fields);

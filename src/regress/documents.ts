@@ -6,7 +6,18 @@ import { withImporters } from "../strategies/placer.js";
 import { findStrategy } from "../strategies/strategies.js";
 import { type CaseComparison, holds, type Regression } from "./compare.js";
 import type { CaseRun } from "./run.js";
-import { caseSummary, differencesTable, exact, headline, LONELY, percent, remark } from "./text.js";
+import {
+  caseSummary,
+  differencesTable,
+  exact,
+  headline,
+  LONELY,
+  percent,
+  remark,
+  WALL_HEADS,
+  WALL_LEGEND,
+  wallRows,
+} from "./text.js";
 
 const require = createRequire(import.meta.url);
 
@@ -117,14 +128,8 @@ export function regressionMarkdown(regression: Regression): string {
           return `| ${name} | ${counter} | ${exact(before)} | ${exact(after)} | ${remarks.join(" ").trim()} |`;
         }),
   );
-  const wall = regression.cases.flatMap(({ name, wall }) =>
-    wall === null
-      ? []
-      : [
-          `| ${name} | ${wall.before.milliseconds} ± ${wall.before.noise} % | ${wall.after.milliseconds} ± ` +
-            `${wall.after.noise} % | ${percent(wall.change)} | ${wall.verdict} |`,
-        ],
-  );
+  const wall = wallRows(regression.cases).map((cells) => `| ${cells.join(" | ")} |`);
+  const wallTable = [`| case | ${WALL_HEADS.join(" | ")} |`, "|---|--:|--:|--:|--:|--:|---|", ...wall, "", WALL_LEGEND];
   const figures = [
     "| case | counter | before | after | change |",
     "|---|---|--:|--:|--:|",
@@ -134,7 +139,7 @@ export function regressionMarkdown(regression: Regression): string {
   return [
     `### iommu-lab regress: ${headline(regression)}`,
     ...(rows.length > 0 ? ["", ...figures, ...more] : []),
-    ...(wall.length > 0 ? ["", "| case | before, ms | after, ms | change | |", "|---|--:|--:|--:|---|", ...wall] : []),
+    ...(wall.length > 0 ? ["", ...wallTable] : []),
     "",
   ].join("\n");
 }

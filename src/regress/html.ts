@@ -7,7 +7,18 @@ import type { ReportedComparison } from "../report/html/reported.js";
 import type { Regression } from "./compare.js";
 import type { CaseRun } from "./run.js";
 import type { CaseInputs } from "./suite.js";
-import { caseSummary, countedSentence, headline, LONELY, percent, remark, shown, wallRows } from "./text.js";
+import {
+  caseSummary,
+  countedSentence,
+  headline,
+  LONELY,
+  percent,
+  remark,
+  shown,
+  WALL_HEADS,
+  WALL_LEGEND,
+  wallRows,
+} from "./text.js";
 
 /** Rows of differences that the page shows; its data has all of them. */
 const MOST_ROWS = 300;
@@ -92,15 +103,15 @@ function casesSection(runs: readonly CaseRun[], regression: Regression | null): 
 function wallSections(regression: Regression): Html[] {
   const rows = wallRows(regression.cases);
   if (rows.length === 0) return [];
-  const heads = ["case", "before, ms", "after, ms", "change", "noise", "verdict"];
   return [
     section(
       2,
       "Wall clock",
       table(
-        heads,
+        ["case", ...WALL_HEADS],
         rows.map(([name, ...cells]) => row(name, ...cells)),
       ),
+      html`<p class="note">${WALL_LEGEND}</p>`,
     ),
   ];
 }

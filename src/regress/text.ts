@@ -106,7 +106,15 @@ function indented(text: string): string {
     .join("\n");
 }
 
-/** Wall-clock figures of the cases that have them: name, milliseconds before and after, change, noise, verdict. */
+/** What the columns of `wallRows` are called. */
+export const WALL_HEADS = ["before, ms", "after, ms", "machine", "change", "noise", "verdict"] as const;
+
+/** What they say. */
+export const WALL_LEGEND =
+  "change: of the time as a multiple of a reference loop's in the same rounds; machine: of that loop's own time; noise: " +
+  "margin of error of that multiple before and after, at 95 % confidence.";
+
+/** Wall-clock figures of the cases that have them: the name, then a cell for each of WALL_HEADS. */
 export function wallRows(cases: readonly CaseComparison[]): string[][] {
   return cases.flatMap(({ name, wall }) =>
     wall === null
@@ -116,6 +124,7 @@ export function wallRows(cases: readonly CaseComparison[]): string[][] {
             name,
             wall.before.milliseconds.toFixed(2),
             wall.after.milliseconds.toFixed(2),
+            percent(wall.machine),
             percent(wall.change),
             `±${wall.before.noise.toFixed(1)}, ±${wall.after.noise.toFixed(1)} %`,
             wall.verdict,
@@ -126,7 +135,8 @@ export function wallRows(cases: readonly CaseComparison[]): string[][] {
 
 function wallTable(cases: readonly CaseComparison[]): string {
   const rows = wallRows(cases);
-  return rows.length === 0 ? "" : plainTable(["wall clock, ms", "before", "after", "change", "noise", ""], rows);
+  if (rows.length === 0) return "";
+  return `${plainTable(["wall clock", ...WALL_HEADS], rows)}\n\n${wrap(WALL_LEGEND, 100).join("\n")}`;
 }
 
 /** The whole run: what it found, every difference by case, and wall-clock figures where there are any. */

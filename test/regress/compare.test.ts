@@ -3,6 +3,7 @@ import { describe, expect, it } from "vitest";
 import { parseAllow } from "../../src/regress/allow.js";
 import { compareRuns, holds } from "../../src/regress/compare.js";
 import { caseSummary, headline, regressionText } from "../../src/regress/text.js";
+import { relativeMargin, wallFigures } from "../../src/regress/wall.js";
 import { baselineOf, caseRun } from "./support.js";
 
 const SUITE = "iommu-lab.suite.json";
@@ -138,13 +139,19 @@ describe("differences", () => {
 });
 
 describe("wall-clock figures", () => {
-  const figures = (runs: readonly number[]) => ({
-    milliseconds: runs.reduce((sum, run) => sum + run, 0) / runs.length,
+  /** On a machine whose reference loop takes so long, the same in all rounds unless told. */
+  const figures = (runs: readonly number[], references: readonly number[] = runs.map(() => 5)) => ({
+    ...wallFigures({ runs, references }),
     noise: 1,
-    runs,
   });
   const quick = figures([10, 10.1, 10.2, 10.3, 10.1, 10, 10.2, 10.4]);
   const slow = figures([20, 20.1, 20.2, 20.3, 20.1, 20, 20.2, 20.4]);
+  /** From the same speed to a third of it. */
+  const speeds = quick.runs.map((_, index) => 1 + (2 * index) / 7);
+  const drifting = figures(
+    quick.runs.map((run, index) => run * speeds[index]),
+    speeds.map((speed) => 5 * speed),
+  );
   const regress = (before: typeof quick, after: typeof quick) =>
     compareRuns(SUITE, baselineOf([caseRun("a", {}, before)]), [caseRun("a", {}, after)], []);
 
@@ -153,9 +160,42 @@ describe("wall-clock figures", () => {
     ["twice the time", quick, slow, "slower"],
     ["half the time", slow, quick, "faster"],
     ["a change within the noise", quick, figures(quick.runs.map((run) => run * 1.015)), "same"],
+    [
+      "twice the time on a machine half as fast",
+      quick,
+      figures(
+        slow.runs,
+        slow.runs.map(() => 10),
+      ),
+      "same",
+    ],
+    [
+      "the same time on a machine twice as fast",
+      quick,
+      figures(
+        quick.runs,
+        quick.runs.map(() => 2.5),
+      ),
+      "slower",
+    ],
+    ["a machine that drifts during the runs", quick, drifting, "same"],
     ["a mean that one run moved", quick, figures([...quick.runs.slice(1), 90]), "same"],
   ] as const)("%s", (_, before, after, verdict) => {
     expect(regress(before, after).cases[0].wall?.verdict).toBe(verdict);
+  });
+
+  it("say how much slower the machine was", () => {
+    const wall = regress(quick, drifting).cases[0].wall;
+    expect(wall?.machine).toBeCloseTo(100, 5);
+    expect(Math.abs(wall?.change ?? Number.NaN)).toBeLessThan(0.1);
+  });
+
+  it.each([
+    // Means and margins at 95 %: t of n - 1 degrees of freedom by tables, times the standard error.
+    [[1, 2, 3, 4, 5, 6, 7, 8], (2.3646 * Math.sqrt(6 / 8)) / 4.5],
+    [Array.from({ length: 40 }, (_, index) => index % 2), (2.0227 * Math.sqrt(10 / 39 / 40)) / 0.5],
+  ])("state the noise of %j", (values, margin) => {
+    expect(relativeMargin(values) / 100 / margin).toBeCloseTo(1, 2);
   });
 
   it("fail a run only when asked", () => {

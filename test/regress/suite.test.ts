@@ -214,7 +214,7 @@ describe("a baseline", () => {
   });
 
   it("is read as it was written, one figure a line, in the order of the run", async () => {
-    const wall = { milliseconds: 2, noise: 1, runs: [2, 2] };
+    const wall = { milliseconds: 2, reference: 1, noise: 1, runs: [2, 2], references: [1, 1] };
     const runs = [caseRun("b", { "linux.z": 0.1, "linux.a": 2 ** 53 }), caseRun("a", {}, wall)];
     const text = baselineText(runs);
     expect(text).toContain('        "linux.z": 0.1,\n        "linux.a": 9007199254740992\n');

@@ -304,6 +304,20 @@ describe.skipIf(!existsSync(CHROMIUM))(`a report in ${CHROMIUM} (skipped where t
     });
   });
 
+  it("on paper no table is cut off, with importers, too", { timeout: TIMEOUT }, async () => {
+    const path = join(directory, "printed.html");
+    await writeFile(path, comparisonHtml(reported(await recordedComparison(), ["mlx5", "xe"]), PROVENANCE));
+    // A4 within margins of 12 mm, 96 pixels an inch.
+    const width = 703;
+    const { page } = await open(path, { viewport: { width, height: 1000 } });
+    await page.emulateMedia({ media: "print" });
+    const ends = await page
+      .locator("table")
+      .evaluateAll((tables) => tables.map((table) => table.getBoundingClientRect().right));
+    expect(ends).toHaveLength(2);
+    for (const end of ends) expect(end).toBeLessThanOrEqual(width);
+  });
+
   it.each(["light", "dark"] as const)(
     "has enough contrast when it is %s (WCAG 2.2, 1.4.3 and 1.4.11)",
     { timeout: TIMEOUT },

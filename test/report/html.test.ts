@@ -260,11 +260,11 @@ describe("a report of devices' accesses", () => {
   it("has misses, reads and the modelled rate of every strategy in its table", () => {
     const text = comparisonHtml(reported(comparison), PROVENANCE);
     const heads = [...text.matchAll(/<th scope="col">(.*?)<\/th>/g)].map(([, head]) => head);
-    expect(heads.slice(-4)).toEqual(["IOTLB misses per page", "memory reads per page", "modelled Gb/s", "failed"]);
+    expect(heads.slice(-3)).toEqual(["IOTLB misses per page", "memory reads per page", "modelled Gb/s"]);
     for (const { strategy, access } of comparison.results) {
-      const row = new RegExp(`<th scope="row">${strategy.name}</th>(.*?)</tr>`, "s").exec(text)?.[1] ?? "";
-      const cells = [...row.matchAll(/<td>(.*?)<\/td>/g)].map(([, cell]) => cell);
-      expect(cells.slice(-4, -1)).toEqual([
+      const rows = [...text.matchAll(new RegExp(`<th scope="row">${strategy.name}</th>(.*?)</tr>`, "gs"))];
+      const cells = [...(rows.at(-1)?.[1] ?? "").matchAll(/<td>(.*?)<\/td>/g)].map(([, cell]) => cell);
+      expect(cells.slice(-3)).toEqual([
         access?.iotlbMissesPerPage.toFixed(3),
         access?.memoryReadsPerPage.toFixed(3),
         significant(access?.timing?.gbps ?? Number.NaN),

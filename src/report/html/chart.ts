@@ -68,7 +68,8 @@ function sign(entry: LegendEntry): Html {
 }
 
 export function legend(entries: readonly LegendEntry[]): Html {
-  return html`<ul class="legend">${entries.map((entry) => html`<li>${sign(entry)} ${entry.name}</li>`)}</ul>`;
+  const numbered = entries.some((entry) => "number" in entry);
+  return html`<ul class="${numbered ? "legend numbers" : "legend"}">${entries.map((entry) => html`<li>${sign(entry)} ${entry.name}</li>`)}</ul>`;
 }
 
 export interface Figure {

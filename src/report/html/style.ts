@@ -32,14 +32,14 @@ pre { overflow-x: auto; padding: .75rem; background: var(--field); }
 .subject { overflow-wrap: anywhere; margin: 0 0 .5rem; }
 .warnings { border-left: 4px solid var(--leaf-1); margin: 1rem 0; padding: .25rem 0 .25rem .75rem; overflow-wrap: anywhere; }
 .warnings ul { margin: 0; padding-left: 1.25rem; }
-.scroll { overflow-x: auto; }
+.scroll { overflow-x: auto; margin-bottom: 1rem; }
 table { border-collapse: collapse; font-size: .875rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .3rem .6rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
 thead th { vertical-align: bottom; white-space: normal; }
 th:first-child, td.words { text-align: left; }
 .strategies th:first-child { position: sticky; left: 0; background: var(--paper); }
 .regression th:first-child { min-width: 9rem; white-space: normal; overflow-wrap: anywhere; }
-.strategies .best > * { background: var(--field); }
+.strategies .best > :is(th, td) { background: var(--field); }
 dl { display: grid; grid-template-columns: minmax(0, 1fr); gap: 0 1rem; font-size: .875rem; color: var(--muted); }
 dt { font-weight: 600; color: var(--ink); }
 dd { margin: 0 0 .4rem; overflow-wrap: anywhere; }
@@ -48,6 +48,7 @@ figure { margin: 0; min-width: 0; }
 figure > svg { display: block; width: 100%; max-width: 420px; height: auto; font-family: inherit; }
 figcaption { margin: .25rem 0; }
 .legend { display: flex; flex-wrap: wrap; gap: .1rem 1rem; list-style: none; margin: .25rem 0; padding: 0; font-size: .8125rem; }
+.legend.numbers { display: grid; grid-template-columns: repeat(auto-fill, minmax(15rem, 1fr)); }
 .legend svg { vertical-align: middle; }
 .downloads { margin: 0; }
 @media (min-width: 700px) { dl { grid-template-columns: max-content minmax(0, 1fr); } h1 { font-size: 1.6rem; } }
@@ -55,6 +56,7 @@ figcaption { margin: .25rem 0; }
   @page { margin: 12mm; }
   body { font-size: 10pt; }
   main { max-width: none; padding: 0; }
+  h1 { font-size: 15pt; }
   h2, h3, h4, h5, .legend { break-after: avoid; }
   figure, tr, .warnings { break-inside: avoid; }
   .figures { grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 6mm; }
