@@ -5,8 +5,8 @@ import { plainTable } from "./table.js";
 import { bytes, percent } from "./units.js";
 
 const HEADINGS: Readonly<Record<Translation, string>> = {
-  off: "IOMMU off",
-  "small-pages": "smallest pages",
+  off: "no IOMMU",
+  "small-pages": "small pages",
   superpages: "superpages",
 };
 
@@ -24,7 +24,7 @@ function machineText(machine: Machine, rows: readonly PcieBenchRow[]): string {
     }),
   ]);
   const means = columns.flatMap(({ rms }) => ["", "", rms === null ? "" : `${(rms * 100).toFixed(1)} %`]);
-  return `${machine.title}, Gb/s\n${plainTable(head, [...lines, ["root mean square", ...means]])}`;
+  return `${machine.title}, Gb/s\n${plainTable(head, [...lines, ["RMS", ...means]])}`;
 }
 
 export function pcieBenchText(machines: readonly Machine[], rows: readonly PcieBenchRow[]): string {
