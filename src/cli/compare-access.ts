@@ -37,6 +37,11 @@ export function addAccessOptions(command: Command): Command {
     .option("--no-hints", "invalidations drop paging-structure entries too, as Linux's on VT-d before 2025's fix");
 }
 
+/** The file that describes the machine, where it is no preset. */
+export function machineFiles({ machine }: Pick<AccessFlags, "machine">): string[] {
+  return machine === undefined || PRESETS.some(({ name }) => name === machine) ? [] : [machine];
+}
+
 /** What the flags ask for, undefined when nothing. Throws `invalid`; ends the command for a format beside a machine. */
 export async function chosenTraffic(flags: AccessFlags, command: Command): Promise<TrafficChoice | undefined> {
   if (flags.machine === undefined && flags.access === undefined) {

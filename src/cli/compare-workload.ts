@@ -12,8 +12,10 @@ import { reportedWorkload } from "../report/html/reported.js";
 import { findStrategy } from "../strategies/strategies.js";
 import { workloadOptions } from "../workloads/workload.js";
 import { findWorkload } from "../workloads/workloads.js";
+import { machineFiles } from "./compare-access.js";
 import { type ImporterFlags, importerFlags } from "./compare-importers.js";
 import { writeHtmlReport } from "./html-report.js";
+import { checkOutputs } from "./outputs.js";
 import { Progress } from "./progress.js";
 import { version } from "./version.js";
 
@@ -27,6 +29,7 @@ export interface WorkloadFlags extends ImporterFlags {
   readonly json?: boolean;
   readonly csv?: boolean;
   readonly html?: string;
+  readonly machine?: string;
 }
 
 /** What a comparison of either kind is given beside its own flags. */
@@ -59,6 +62,7 @@ export async function compareOnWorkload(
     ...asked,
     ...trafficInputs(traffic),
   };
+  await checkOutputs({ html: flags.html }, machineFiles(flags));
   const progress = new Progress({ doing: "replaying", unit: "operations", total: operations });
   const comparison = await compareWorkload(await loadModule(), workload, {
     ...{ seed, memory, operations, strategies },

@@ -14,11 +14,12 @@ import { requireMappings } from "../trace/usable.js";
 import { memoryStates } from "../workloads/ageing.js";
 import { workloads } from "../workloads/workloads.js";
 import { nameList, oneOf, refuseUnused, wholeNumber } from "./arguments.js";
-import { type AccessFlags, accessHelp, addAccessOptions, chosenTraffic } from "./compare-access.js";
+import { type AccessFlags, accessHelp, addAccessOptions, chosenTraffic, machineFiles } from "./compare-access.js";
 import { addImporterOptions, importerFlags } from "./compare-importers.js";
 import { type CompareSetup, compareOnWorkload, type WorkloadFlags } from "./compare-workload.js";
 import { namedList } from "./help.js";
 import { writeHtmlReport } from "./html-report.js";
+import { checkOutputs } from "./outputs.js";
 import { Progress } from "./progress.js";
 import { warn } from "./warnings.js";
 import { version } from "./version.js";
@@ -147,6 +148,7 @@ async function compare(trace: string, flags: CompareFlags, { formats, command, t
     to: flags.to ?? null,
     ...trafficInputs(traffic),
   };
+  await checkOutputs({ html: flags.html }, [trace, ...machineFiles(flags)]);
   const run = async (doing: string): Promise<Comparison> => {
     const progress = await Progress.throughFiles(doing, [trace]);
     return compareTrace(await loadModule(), openTraceText(trace, progress.read), {

@@ -284,7 +284,7 @@ describe("iommu-lab regress", () => {
     ["times that may fail nothing", ["--wall-fails"], /--wall-fails needs --baseline/],
     ["a rule that is none", ["--baseline", "a", "--allow", "a"], /"a": not a rule CASE\/COUNTER<=NUMBER/],
     ["no workers", ["--workers", "0"], /it needs one or more/],
-    ["a place that is not there", ["--save-baseline", "nowhere/x.json"], /nowhere\/x\.json: cannot be written: ENOENT/],
+    ["a place that is not there", ["--save-baseline", "nowhere/x.json"], /write nowhere\/x\.json: invalid: ENOENT/],
   ])("%s could not be run: status 2, a message, nothing on stdout", async (_, args, message) => {
     const { status, stdout, stderr } = await regress(...args);
     expect([status, stdout]).toEqual([2, ""]);
