@@ -4,7 +4,7 @@ import type { ImporterRequest } from "../replay/importer-inputs.js";
 import { type VirtualAddressMode, virtualAddressModes } from "../replay/virtual-addresses.js";
 import { parseWeights, type Weights } from "../strategies/joint.js";
 import { findStrategy } from "../strategies/strategies.js";
-import { refuseUnused, wholeNumber } from "./arguments.js";
+import { oneOf, refuseUnused, wholeNumber } from "./arguments.js";
 
 export interface ImporterFlags {
   readonly importer?: readonly string[];
@@ -28,10 +28,13 @@ export function addImporterOptions(command: Command): Command {
       (name: string, names: readonly string[] = []) => [...names, name],
     )
     .addOption(
-      new Option(
-        "--va <mode>",
-        "virtual addresses of the buffers for their importer (default: the workload's own, or aligned)",
-      ).choices([...virtualAddressModes]),
+      oneOf(
+        new Option(
+          "--va <mode>",
+          "virtual addresses of the buffers for their importer (default: the workload's own, or aligned)",
+        ),
+        virtualAddressModes,
+      ),
     )
     .option("--va-offset <bytes>", "bytes to add to every virtual address, a multiple of 4096", wholeNumber)
     .option(

@@ -173,7 +173,7 @@ async function compare(trace: string, flags: CompareFlags, { formats, command, t
     while (performance.now() < end);
   }
   const comparison = await run("reading");
-  if (comparison.incomplete === null) requireMappings(comparison.statistics, trace);
+  requireMappings(comparison.statistics, trace, comparison.incomplete);
 
   if (flags.json) process.stdout.write(comparisonJson(version, inputs, comparison));
   else if (flags.csv) process.stdout.write(comparisonCsv(comparison.results));

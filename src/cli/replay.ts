@@ -15,7 +15,7 @@ import { type ComparisonInputs, comparisonJson, comparisonText } from "../report
 import { findStrategy, type Strategy, strategyNames } from "../strategies/strategies.js";
 import { openTraceText } from "../trace/open.js";
 import { requireMappings } from "../trace/usable.js";
-import { refuseUnused, wholeNumber } from "./arguments.js";
+import { oneOf, refuseUnused, wholeNumber } from "./arguments.js";
 import { namedList } from "./help.js";
 import { Progress, StagedProgress } from "./progress.js";
 import { warn } from "./warnings.js";
@@ -87,9 +87,12 @@ export function addReplay(program: Command): void {
     .option("--reserve <first-last>", "a further reserved range, hexadecimal; may be repeated", reservedRange)
     .option("--dma-mask <bits>", "DMA mask, of all or DDDD:BB:DD.F=BITS; may be repeated (default: 64)", dmaMask)
     .addOption(
-      new Option("--flush <how>", "how unmapped ranges are flushed where the groups do not tell")
-        .choices(["auto", "strict", "lazy", "lazy-single"])
-        .default("auto"),
+      oneOf(new Option("--flush <how>", "how unmapped ranges are flushed where the groups do not tell"), [
+        "auto",
+        "strict",
+        "lazy",
+        "lazy-single",
+      ]).default("auto"),
     )
     .option("--learn-reserved", "infer reserved ranges from what the trace leaves out")
     .option("--limit <n>", "misses to list", wholeNumber, 20)
@@ -139,7 +142,7 @@ async function replay(trace: string, strategy: Strategy, flags: ReplayFlags): Pr
     levels,
     strict: flags.strict ?? false,
   }).finally(() => progress.stop());
-  if (comparison.incomplete === null) requireMappings(comparison.statistics, trace);
+  requireMappings(comparison.statistics, trace, comparison.incomplete);
   process.stdout.write(
     flags.json ? comparisonJson(version, inputs, comparison, "replay") : `${comparisonText(inputs, comparison)}\n`,
   );

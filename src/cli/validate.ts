@@ -6,7 +6,7 @@ import { type ValidationInputs, validationJson, validationText } from "../report
 import { findStrategy } from "../strategies/strategies.js";
 import { type Property, properties } from "../validate/judge.js";
 import { DEFAULT_CASES, validate } from "../validate/validate.js";
-import { wholeNumber } from "./arguments.js";
+import { oneOf, wholeNumber } from "./arguments.js";
 import { namedList } from "./help.js";
 import { Progress } from "./progress.js";
 import { version } from "./version.js";
@@ -32,7 +32,7 @@ export function addValidate(program: Command, formats: readonly FormatDescriptio
     )
     .requiredOption("--importer <name>", "whose entries are counted")
     .requiredOption("--strategy <name>", "what chooses the IOVAs")
-    .addOption(new Option("--property <name>", "what must hold of every case").choices([...properties]).default("tidy"))
+    .addOption(oneOf(new Option("--property <name>", "what must hold of every case"), properties).default("tidy"))
     .option("--cases <n>", "cases to judge", wholeNumber, DEFAULT_CASES)
     .option("--seed <n>", "what chance begins with", wholeNumber, 1)
     .option("--format <name>", "page-table format of the domain", "vtdss")

@@ -2,7 +2,7 @@
 import { readFile } from "node:fs/promises";
 import type { CachesGeometry, IotlbGeometry, StructureCaches } from "../access/simulator.js";
 import { type CacheGeometry, geometryFault, type Replacement } from "../cache/geometry.js";
-import { IommuError } from "../engine/errors.js";
+import { IommuError, UnknownNameError } from "../engine/errors.js";
 import type { Machine, MachineFigures } from "./machine.js";
 import { findPreset, PRESETS } from "./presets.js";
 
@@ -161,7 +161,10 @@ export async function loadMachine(nameOrFile: string): Promise<Machine> {
     return parseMachine(await readFile(nameOrFile, "utf8"), nameOrFile);
   } catch (cause) {
     if (cause instanceof IommuError) throw cause;
-    const why = `${(cause as Error).message}; the presets are ${PRESETS.map(({ name }) => name).join(", ")}`;
+    const presets = PRESETS.map(({ name }) => name);
+    // Without a folder or an extension it was hardly meant to be a file.
+    if (/^[\w-]+$/.test(nameOrFile)) throw new UnknownNameError("machine", "presets", nameOrFile, presets);
+    const why = `${(cause as Error).message}; the presets are ${presets.join(", ")}`;
     throw new IommuError("invalid", `use machine "${nameOrFile}"`, undefined, why);
   }
 }

@@ -1,6 +1,9 @@
 /** Baselines: files that hold what a suite counted, one figure a line, to be kept beside the code. */
+import { readdir } from "node:fs/promises";
 import { z } from "zod";
+import { suggestion } from "../names.js";
 import { readDocument } from "./document.js";
+import { RegressError } from "./errors.js";
 import type { CaseRun } from "./run.js";
 
 const times = z.array(z.number().positive()).min(1);
@@ -24,7 +27,17 @@ const caseFields = {
   counters: z.record(z.string(), z.number()),
   wall: wallSchema.optional(),
 };
-const fields = { baseline: z.literal(1), cases: z.array(z.strictObject(caseFields)) };
+const VERSION = 1;
+const cases = z.array(z.strictObject(caseFields)).superRefine((all, context) => {
+  all.forEach(({ name }, index) => {
+    if (all.findIndex((each) => each.name === name) === index) return;
+    context.addIssue({ code: "custom", path: [index, "name"], message: `there is another case "${name}"` });
+  });
+});
+const fields = {
+  baseline: z.literal(VERSION, { error: `no baseline of version ${VERSION}, which is the one that is read` }),
+  cases,
+};
 const schema = z.strictObject(fields);
 
 export type BaselineCase = z.output<typeof schema>["cases"][number];
@@ -39,12 +52,24 @@ export function baselineFile(name: string): string {
   return name.endsWith(".json") ? name : `iommu-lab.${name}.baseline.json`;
 }
 
-/** Throws RegressError `file`, `baseline`. */
+/** Of those in the working directory, the one whose name is nearest to a name that none has. */
+async function nearestBaseline(name: string): Promise<string> {
+  const files = await readdir(".").catch(() => []);
+  return suggestion(
+    name,
+    files.flatMap((file) => /^iommu-lab\.(.+)\.baseline\.json$/.exec(file)?.[1] ?? []),
+  );
+}
+
+/** Throws RegressError `file`, which suggests the nearest name, and `baseline`. */
 export async function readBaseline(name: string): Promise<Baseline> {
   const file = baselineFile(name);
   const fieldsAt = (path: readonly PropertyKey[]) =>
     Object.keys(path.length === 0 ? fields : path.at(-1) === "wall" ? wallFields : caseFields);
-  const { cases } = await readDocument(file, "baseline", schema, fieldsAt);
+  const { cases } = await readDocument(file, "baseline", schema, fieldsAt).catch(async (error: unknown) => {
+    if (!(error instanceof RegressError) || error.code !== "file") throw error;
+    throw new RegressError("file", file, `${error.reason}${await nearestBaseline(name)}`, { cause: error });
+  });
   return { file, cases };
 }
 

@@ -36,9 +36,11 @@ export function headline({ cases, compared, differing }: Regression): string {
   const changed = cases.filter((each) => unallowed(each, "changed") > 0).length;
   const both = cases.length - count("new") - count("gone");
   const parts = [
-    differing === 0
-      ? `all ${plural(compared, "figure")} of ${plural(both, "case")} are the same`
-      : `${grouped(differing)} of ${plural(compared, "figure")} differ, in ${changed} of ${plural(both, "case")}`,
+    compared === 0
+      ? "no figure is in both"
+      : differing === 0
+        ? `all ${plural(compared, "figure")} of ${plural(both, "case")} are the same`
+        : `${grouped(differing)} of ${plural(compared, "figure")} differ, in ${changed} of ${plural(both, "case")}`,
   ];
   const allowed = cases.flatMap(({ differences }) => differences).filter((each) => each.allowed !== null).length;
   if (allowed > 0) parts[0] += differing === 0 ? ` or within what is allowed (${grouped(allowed)})` : "";

@@ -28,11 +28,17 @@ const TRACES: readonly CommandName[] = ["compare", "replay", "replay --predict"]
 let folder: string;
 const files: Record<string, () => Buffer | Promise<Buffer>> = {
   "empty.json": () => Buffer.alloc(0),
+  "cut-gzip.json": async () => (await readFile(TRACE)).subarray(0, 60),
   "empty-gzip.json": () => gzipSync(""),
   "binary.json": () => Buffer.from(Array.from({ length: 4000 }, (_, i) => (i * 197 + 13) % 256)),
   "trace.dat.json": () => Buffer.from("\x17\x08\x44tracing6\0\0\0\x08", "latin1"),
   "perf.data.json": () => Buffer.from("PERFILE2h\0\0\0", "latin1"),
   "prose.json": () => Buffer.from("no trace, no JSON\n"),
+  "next.json": () => Buffer.from('{"baseline": 2, "cases": []}'),
+  "twice.json": () => {
+    const one = { name: "a", inputs: {}, counters: {} };
+    return Buffer.from(JSON.stringify({ baseline: 1, cases: [one, one] }));
+  },
   "other-events.json": async () => {
     const lines = gunzipSync(await readFile(TRACE))
       .toString()
@@ -73,6 +79,7 @@ const CASES: readonly (readonly [file: string, readonly (readonly [CommandName, 
       ["regress against a baseline", /empty\.json: not JSON: Unexpected end of JSON input$/],
     ],
   ],
+  ["cut-gzip.json", inTraces(/cut-gzip\.json: the gzip data ends too early$/)],
   ["empty-gzip.json", inTraces(/empty-gzip\.json: an empty file$/)],
   [
     "binary.json",
@@ -92,6 +99,8 @@ const CASES: readonly (readonly [file: string, readonly (readonly [CommandName, 
       ...json(/prose\.json: (?:line 1: )?not JSON: /),
     ],
   ],
+  ["next.json", [["regress against a baseline", /next\.json: baseline: no baseline of version 1, which is/]]],
+  ["twice.json", [["regress against a baseline", /twice\.json: cases\[1\]\.name: there is another case "a"$/]]],
   [
     "other-events.json",
     [
@@ -144,7 +153,14 @@ describe("a mistyped name suggests the nearest", () => {
     [["experiment", "congruense"], '"congruence"'],
     [["explain", VECTORS, "--entri", "1"], "--entry"],
     [["explain", DUMP, "--format", "x86-64"], '"x86_64"'],
+    [["compare", TRACE, "--importer", "xe", "--va", "alignd"], '"aligned"'],
+    [["compare", TRACE, "--access", "sequentail"], '"sequential"'],
+    [["compare", TRACE, "--machine", "cascade-lake"], '"cascade-lake-6234"'],
+    [["replay", TRACE, "--strategy", "linux", "--predict", "--flush", "strct"], '"strict"'],
+    [["scenario", "mr-100m"], '"mr-100mb"'],
+    [["validate", "--importer", "xe", "--strategy", "linux", "--property", "tdy"], '"tidy"'],
     [["regress", "--baselin", "main"], "--baseline"],
+    [["regress", "--baseline", "mian"], '"main"'],
   ])("%j", async (args, nearest) => {
     expect((await refusal(args)).toLowerCase()).toContain(`(did you mean ${nearest}?)`);
   });

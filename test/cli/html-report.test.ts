@@ -28,10 +28,9 @@ describe("iommu-lab compare --html", () => {
     expect(a).toContain("Maps of the IOVA space");
   }, 30_000);
 
-  it("says which file it cannot write, and why", async () => {
+  it("says which file it cannot write, and why, before it runs", async () => {
     const { status, stdout, stderr } = await run([...workload, "--html", join(directory, "no", "a.html")]);
-    expect(status).toBe(2);
-    expect(stdout).toMatch(/^gpu-share, seed 1/);
+    expect([status, stdout]).toEqual([2, ""]);
     expect(stderr).toMatch(/^iommu-lab: write .*a\.html: invalid: ENOENT.*\n$/);
   }, 30_000);
 });

@@ -128,6 +128,9 @@ describe("differences", () => {
       ["z", "gone"],
     ]);
     expect(holds(regression, wallToo)).toBe(false);
+    expect(headline(regression)).toBe(
+      "no figure is in both; 1 case not in the baseline; 1 case of the baseline not in the suite",
+    );
     expect(regressionText(regression)).toMatch(/^b: not in the baseline\n\nz: not in the suite$/m);
   });
 
