@@ -15,7 +15,7 @@ const NAMES: Readonly<Record<Judgement["figure"], string>> = {
 
 function verdict({ bound, met }: Judgement): string {
   if (bound === null) return "";
-  const asked = bound === "at most" ? "at most that" : `${bound.relative * 100} %`;
+  const asked = bound === "at most" ? "at most that" : `within ${bound.relative * 100} %`;
   return `${asked}: ${met ? "met" : "missed"}`;
 }
 

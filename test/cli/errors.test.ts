@@ -160,7 +160,7 @@ describe("a mistyped name suggests the nearest", () => {
     [["scenario", "mr-100m"], '"mr-100mb"'],
     [["validate", "--importer", "xe", "--strategy", "linux", "--property", "tdy"], '"tidy"'],
     [["regress", "--baselin", "main"], "--baseline"],
-    [["regress", "--baseline", "mian"], '"main"'],
+    [["regress", "--baseline", "mainn"], '"main"'],
   ])("%j", async (args, nearest) => {
     expect((await refusal(args)).toLowerCase()).toContain(`(did you mean ${nearest}?)`);
   });

@@ -171,7 +171,7 @@ describe("a suite", () => {
       { cases: [{ ...trace, machine: "cascade-lake" }] },
       /cases\[0\]\.machine: .*the presets are .*cascade-lake-6234/,
     ],
-    ["an unknown access", { cases: [{ ...trace, access: "rndom" }] }, /cases\[0\]\.access: .*there are sequential/],
+    ["an unknown access", { cases: [{ ...trace, access: "rndom" }] }, /cases\[0\]\.access: .*the kinds are sequential/],
     [
       "levels beside a machine",
       { cases: [{ ...trace, machine: DEFAULT_MACHINE, levels: 4 }] },
@@ -235,8 +235,8 @@ describe("a baseline", () => {
 
   it.each([
     ["", /not JSON/],
-    ["{}", /x\.json: baseline: expected 1/],
-    ['{"baseline": 2, "cases": []}', /x\.json: baseline: expected 1/],
+    ["{}", /x\.json: baseline: no baseline of version 1/],
+    ['{"baseline": 2, "cases": []}', /x\.json: baseline: no baseline of version 1/],
     [
       '{"baseline": 1, "cases": [{"name": "a", "inputs": {}, "counters": {"b": "3"}}]}',
       /cases\[0\]\.counters\.b: expected number/,
