@@ -10,7 +10,7 @@ const NAMES: Readonly<Record<Judgement["figure"], string>> = {
   l3: "L3 misses",
   iotlb: "IOTLB misses",
   reads: "memory reads",
-  gbps: "Gb/s, paper's model",
+  gbps: "Gb/s, their model",
 };
 
 function verdict({ bound, met }: Judgement): string {
