@@ -1,6 +1,6 @@
 /** What devices do with every mapping, as users name it: KIND or KIND:BYTES. */
 import { isPowerOfTwo } from "../cache/geometry.js";
-import { IommuError } from "../engine/errors.js";
+import { IommuError, UnknownNameError } from "../engine/errors.js";
 import type { StreamDescription } from "./streams.js";
 
 export interface AccessKind {
@@ -39,7 +39,10 @@ export function parseAccess(text: string, seed = 1): MappingAccess {
   const found = ACCESS_KINDS.find((kind) => kind.name === name);
   const bytes = size === undefined ? DEFAULT_BYTES : Number(size);
   const refuse = (why: string): IommuError => new IommuError("invalid", `access as "${text}"`, undefined, why);
-  if (!found) throw refuse(`no such kind; there are ${ACCESS_KINDS.map((kind) => kind.name).join(", ")}`);
+  if (!found) {
+    const names = ACCESS_KINDS.map((kind) => kind.name);
+    throw new UnknownNameError("access", "kinds", name, names);
+  }
   if (more.length > 0 || !isPowerOfTwo(bytes) || bytes > MOST_BYTES) {
     throw refuse(`a transaction is of a power of two up to ${MOST_BYTES} bytes`);
   }

@@ -1,5 +1,5 @@
 /** Arguments of options that more than one verb has. */
-import { type Argument, InvalidArgumentError, type Option } from "commander";
+import { type Argument, type Command, InvalidArgumentError, type Option } from "commander";
 import { suggestion } from "../names.js";
 
 /** Throws commander's `InvalidArgumentError` for anything but decimal digits. */
@@ -22,4 +22,24 @@ export function oneOf<Kind extends Option | Argument>(option: Kind, names: reado
     throw new InvalidArgumentError(`Allowed choices are ${names.join(", ")}${suggestion(text, names)}.`);
   });
   return option;
+}
+
+/** Names separated by commas, each once. Throws commander's `InvalidArgumentError` where there is none. */
+export function nameList(text: string): string[] {
+  const names = text.split(",").filter((name) => name !== "");
+  if (names.length === 0) throw new InvalidArgumentError("no name");
+  return [...new Set(names)];
+}
+
+/**
+ * Ends the command when one of these options was given: nothing would come of it.
+ * @param attributes as commander names the options' values
+ * @param why such as "needs --importer NAME"
+ */
+export function refuseUnused(command: Command, attributes: readonly string[], why: string): void {
+  const given = command.options.find(
+    (option) =>
+      attributes.includes(option.attributeName()) && command.getOptionValueSource(option.attributeName()) === "cli",
+  );
+  if (given !== undefined) command.error(`error: ${given.long} ${why}`);
 }

@@ -5,7 +5,7 @@ import type { FormatDescription } from "../engine/formats.js";
 import { PRESETS } from "../machines/presets.js";
 import type { TrafficChoice } from "../replay/replay.js";
 import { chooseTraffic } from "../replay/traffic-inputs.js";
-import { wholeNumberFrom1 } from "./arguments.js";
+import { refuseUnused, wholeNumberFrom1 } from "./arguments.js";
 import { namedList } from "./help.js";
 
 export interface AccessFlags {
@@ -44,6 +44,11 @@ export function addAccessOptions(command: Command): Command {
     );
 }
 
+/** The file that describes the machine, where it is no preset. */
+export function machineFiles({ machine }: Pick<AccessFlags, "machine">): string[] {
+  return machine === undefined || PRESETS.some(({ name }) => name === machine) ? [] : [machine];
+}
+
 /** What the flags ask for, undefined when nothing. Throws `invalid`; ends the command for a format beside a machine. */
 export async function chosenTraffic(
   flags: AccessFlags,
@@ -51,14 +56,9 @@ export async function chosenTraffic(
   formats: readonly FormatDescription[],
 ): Promise<TrafficChoice | undefined> {
   if (flags.machine === undefined && flags.access === undefined) {
-    if (flags.unmapsPerWait !== undefined) command.error("error: --unmaps-per-wait needs --machine or --access");
-    if (!flags.hints) command.error("error: --no-hints needs --machine or --access");
+    refuseUnused(command, ["hints", "unmapsPerWait"], "needs --machine or --access");
     return undefined;
   }
-  for (const option of ["format", "levels"]) {
-    if (command.getOptionValueSource(option) === "cli") {
-      command.error(`error: --${option} is the machine's, with --machine or --access`);
-    }
-  }
+  refuseUnused(command, ["format", "levels"], "is the machine's, with --machine or --access");
   return chooseTraffic(flags, formats);
 }

@@ -3,13 +3,15 @@ import { type Command, InvalidArgumentError, Option } from "commander";
 import type { ImporterRequest } from "../replay/importer-inputs.js";
 import { type VirtualAddressMode, virtualAddressModes } from "../replay/virtual-addresses.js";
 import { parseWeights, type Weights } from "../strategies/joint.js";
-import { wholeNumber } from "./arguments.js";
+import { findStrategy } from "../strategies/strategies.js";
+import { oneOf, refuseUnused, wholeNumber } from "./arguments.js";
 
 export interface ImporterFlags {
   readonly importer?: readonly string[];
   readonly va?: VirtualAddressMode;
   readonly vaOffset?: number;
   readonly weights?: Weights;
+  readonly strategy?: readonly string[];
 }
 
 function weights(text: string): Weights {
@@ -26,10 +28,13 @@ export function addImporterOptions(command: Command): Command {
       (name: string, names: readonly string[] = []) => [...names, name],
     )
     .addOption(
-      new Option(
-        "--va <mode>",
-        "virtual addresses of the buffers for their importer (default: the workload's own, or aligned)",
-      ).choices([...virtualAddressModes]),
+      oneOf(
+        new Option(
+          "--va <mode>",
+          "virtual addresses of the buffers for their importer (default: the workload's own, or aligned)",
+        ),
+        virtualAddressModes,
+      ),
     )
     .option("--va-offset <bytes>", "bytes to add to every virtual address, a multiple of 4096", wholeNumber)
     .option(
@@ -39,7 +44,14 @@ export function addImporterOptions(command: Command): Command {
     );
 }
 
-/** What the flags ask for. */
-export function importerFlags({ importer, va, vaOffset, weights }: ImporterFlags): ImporterRequest {
+/** What the flags ask for. Ends the command for options without effect. */
+export function importerFlags(
+  { importer, va, vaOffset, weights, strategy }: ImporterFlags,
+  command: Command,
+): ImporterRequest {
+  if (importer === undefined) refuseUnused(command, ["va", "vaOffset", "weights"], "needs --importer NAME");
+  if (strategy?.map(findStrategy).every(({ rule }) => rule.placement !== "joint")) {
+    refuseUnused(command, ["weights"], "needs the strategy joint");
+  }
   return { importers: importer, va, vaOffset, weights };
 }

@@ -1,4 +1,5 @@
 /** `compare --workload`: the comparison of a synthetic workload instead of a trace. */
+import type { Command } from "commander";
 import { defaultLevels, type FormatDescription, findFormat } from "../engine/formats.js";
 import { loadModule } from "../engine/load.js";
 import { compareWorkload, workloadStrategies } from "../replay/compare-workload.js";
@@ -11,8 +12,10 @@ import { reportedWorkload } from "../report/html/reported.js";
 import { findStrategy } from "../strategies/strategies.js";
 import { workloadOptions } from "../workloads/workload.js";
 import { findWorkload } from "../workloads/workloads.js";
+import { machineFiles } from "./compare-access.js";
 import { type ImporterFlags, importerFlags } from "./compare-importers.js";
 import { writeHtmlReport } from "./html-report.js";
+import { checkOutputs } from "./outputs.js";
 import { Progress } from "./progress.js";
 import { version } from "./version.js";
 
@@ -20,23 +23,29 @@ export interface WorkloadFlags extends ImporterFlags {
   readonly seed?: number;
   readonly memory?: string;
   readonly operations?: number;
-  readonly strategy?: readonly string[];
   readonly format: string;
   readonly levels?: number;
   readonly reclaim: "covered" | "empty";
   readonly json?: boolean;
   readonly csv?: boolean;
   readonly html?: string;
+  readonly machine?: string;
+}
+
+/** What a comparison of either kind is given beside its own flags. */
+export interface CompareSetup {
+  readonly formats: readonly FormatDescription[];
+  readonly command: Command;
+  readonly traffic: TrafficChoice | undefined;
 }
 
 export async function compareOnWorkload(
   name: string,
   flags: WorkloadFlags,
-  formats: readonly FormatDescription[],
-  traffic?: TrafficChoice,
+  { formats, command, traffic }: CompareSetup,
 ): Promise<void> {
   const workload = findWorkload(name);
-  const asked = importerInputs(importerFlags(flags), "workload");
+  const asked = importerInputs(importerFlags(flags, command), "workload");
   const ofImporters = importerOptions(asked);
   const strategies = flags.strategy?.map(findStrategy) ?? comparable(workloadStrategies, ofImporters.importers);
   const format = findFormat(formats, traffic?.machine.format ?? flags.format);
@@ -53,6 +62,7 @@ export async function compareOnWorkload(
     ...asked,
     ...trafficInputs(traffic),
   };
+  await checkOutputs({ html: flags.html }, machineFiles(flags));
   const progress = new Progress({ doing: "replaying", unit: "operations", total: operations });
   const comparison = await compareWorkload(await loadModule(), workload, {
     ...{ seed, memory, operations, strategies },

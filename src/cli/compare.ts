@@ -1,16 +1,9 @@
-import { stat } from "node:fs/promises";
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { defaultLevels, type FormatDescription, findFormat } from "../engine/formats.js";
 import { loadModule } from "../engine/load.js";
 import { importers } from "../importers/importers.js";
 import { type Comparison, compareTrace } from "../replay/compare.js";
-import {
-  type ComparisonInputs,
-  comparisonCsv,
-  comparisonJson,
-  comparisonText,
-  warnings,
-} from "../report/comparison.js";
+import { type ComparisonInputs, comparisonCsv, comparisonJson, comparisonText } from "../report/comparison.js";
 import { importerInputs, importerOptions } from "../replay/importer-inputs.js";
 import { comparable } from "../replay/replays.js";
 import { trafficInputs } from "../replay/traffic-inputs.js";
@@ -20,14 +13,15 @@ import { openTraceText } from "../trace/open.js";
 import { requireMappings } from "../trace/usable.js";
 import { memoryStates } from "../workloads/ageing.js";
 import { workloads } from "../workloads/workloads.js";
-import type { TrafficChoice } from "../replay/replay.js";
-import { oneOf, wholeNumber } from "./arguments.js";
-import { type AccessFlags, accessHelp, addAccessOptions, chosenTraffic } from "./compare-access.js";
+import { nameList, oneOf, refuseUnused, wholeNumber } from "./arguments.js";
+import { type AccessFlags, accessHelp, addAccessOptions, chosenTraffic, machineFiles } from "./compare-access.js";
 import { addImporterOptions, importerFlags } from "./compare-importers.js";
-import { compareOnWorkload, type WorkloadFlags } from "./compare-workload.js";
+import { type CompareSetup, compareOnWorkload, type WorkloadFlags } from "./compare-workload.js";
 import { namedList } from "./help.js";
 import { writeHtmlReport } from "./html-report.js";
+import { checkOutputs } from "./outputs.js";
 import { Progress } from "./progress.js";
+import { warn } from "./warnings.js";
 import { version } from "./version.js";
 
 /** V8 runs new code slowly until it has seen enough of it to optimise it; short traces end before that. */
@@ -44,7 +38,7 @@ interface CompareFlags extends WorkloadFlags, AccessFlags {
 
 /** Options that only a trace, and only a workload has. */
 const OF_TRACES = ["device", "from", "to", "strict", "timing"];
-const OF_WORKLOADS = ["seed", "memory", "operations"] as const;
+const OF_WORKLOADS = ["seed", "memory", "operations"];
 
 function seconds(text: string): number {
   const value = Number(text);
@@ -58,10 +52,6 @@ function pciDevice(text: string): string {
   const found = /^(?:([0-9a-f]{4,}):)?([0-9a-f]{2}:[0-1][0-9a-f]\.[0-7])$/i.exec(text);
   if (!found) throw new InvalidArgumentError("not a PCI device (BB:DD.F, or DDDD:BB:DD.F)");
   return `${found[1] ?? "0000"}:${found[2]}`.toLowerCase();
-}
-
-function list(text: string): string[] {
-  return text.split(",").filter((name) => name !== "");
 }
 
 export function addCompare(program: Command, formats: readonly FormatDescription[]): void {
@@ -83,7 +73,7 @@ export function addCompare(program: Command, formats: readonly FormatDescription
     .option("--operations <n>", "maps and unmaps of the workload (default: its own)", wholeNumber)
     .option("--format <name>", "page-table format", "vtdss")
     .option("--levels <n>", "levels of the tables (default: 4)", wholeNumber)
-    .option("--strategy <a,b,c>", "strategies to compare (default: all)", list)
+    .option("--strategy <a,b,c>", "strategies to compare (default: all)", nameList)
     .option("--device <BB:DD.F>", "device that owns the mappings which no dma event names", pciDevice)
     .option("--from <seconds>", "begin at this time of the trace's clock", seconds)
     .option("--to <seconds>", "end before this time", seconds)
@@ -131,23 +121,17 @@ export function addCompare(program: Command, formats: readonly FormatDescription
     .action(async (trace: string | undefined, flags: CompareFlags, command: Command) => {
       if (flags.workload !== undefined) {
         if (trace !== undefined) command.error("error: compare takes a trace or --workload, not both");
-        return compareOnWorkload(flags.workload, flags, formats, await chosenTraffic(flags, command, formats));
+        const traffic = await chosenTraffic(flags, command, formats);
+        return compareOnWorkload(flags.workload, flags, { formats, command, traffic });
       }
-      for (const option of OF_WORKLOADS) {
-        if (flags[option] !== undefined) command.error(`error: --${option} is an option of --workload`);
-      }
+      refuseUnused(command, OF_WORKLOADS, "is an option of --workload");
       if (trace === undefined) return command.error("error: compare needs a trace, or --workload NAME");
-      return compare(trace, flags, formats, await chosenTraffic(flags, command, formats));
+      return compare(trace, flags, { formats, command, traffic: await chosenTraffic(flags, command, formats) });
     });
 }
 
-async function compare(
-  trace: string,
-  flags: CompareFlags,
-  formats: readonly FormatDescription[],
-  traffic: TrafficChoice | undefined,
-): Promise<void> {
-  const asked = importerInputs(importerFlags(flags), "trace");
+async function compare(trace: string, flags: CompareFlags, { formats, command, traffic }: CompareSetup): Promise<void> {
+  const asked = importerInputs(importerFlags(flags, command), "trace");
   const ofImporters = importerOptions(asked);
   const chosen = flags.strategy?.map(findStrategy) ?? comparable(strategies, ofImporters.importers);
   const format = findFormat(formats, traffic?.machine.format ?? flags.format);
@@ -164,8 +148,10 @@ async function compare(
     to: flags.to ?? null,
     ...trafficInputs(traffic),
   };
-  const run = async (onProgress: (bytes: number) => void): Promise<Comparison> =>
-    compareTrace(await loadModule(), openTraceText(trace), {
+  await checkOutputs({ html: flags.html }, [trace, ...machineFiles(flags)]);
+  const run = async (doing: string): Promise<Comparison> => {
+    const progress = await Progress.throughFiles(doing, [trace]);
+    return compareTrace(await loadModule(), openTraceText(trace, progress.read), {
       strategies: chosen,
       format: format.name,
       levels,
@@ -178,17 +164,16 @@ async function compare(
       ...(flags.from === undefined ? {} : { from: flags.from }),
       ...(flags.to === undefined ? {} : { to: flags.to }),
       ...(traffic === undefined ? {} : { traffic }),
-      onProgress,
-    });
+    }).finally(() => progress.stop());
+  };
   // What is timed is optimised code: standard input, which comes only once, is timed as it is.
   if (flags.timing && trace !== "-") {
     const end = performance.now() + WARM_UP_MILLISECONDS;
-    do await run(() => {});
+    do await run("warming up");
     while (performance.now() < end);
   }
-  const progress = new Progress({ doing: "reading", unit: "MB", total: await megabytes(trace) });
-  const comparison = await run((bytes) => progress.update(bytes / 1e6)).finally(() => progress.stop());
-  if (comparison.incomplete === null) requireMappings(comparison.statistics, trace);
+  const comparison = await run("reading");
+  requireMappings(comparison.statistics, trace, comparison.incomplete);
 
   if (flags.json) process.stdout.write(comparisonJson(version, inputs, comparison));
   else if (flags.csv) process.stdout.write(comparisonCsv(comparison.results));
@@ -200,7 +185,6 @@ async function compare(
       document: comparisonJson(version, inputs, comparison),
     });
   }
-  for (const line of warnings(comparison)) process.stderr.write(`iommu-lab: ${line}\n`);
   if (comparison.timing) {
     const { split, read, replay } = comparison.timing;
     process.stderr.write(
@@ -209,17 +193,5 @@ async function compare(
         `(${(replay / read).toFixed(2)} of reading)\n`,
     );
   }
-  if (comparison.incomplete !== null) {
-    process.stderr.write(`iommu-lab: ${comparison.incomplete}; the figures are of what came before\n`);
-    process.exitCode = 2;
-  }
-}
-
-/** How much text a file holds, in 10^6 bytes; null of compressed files, which do not tell, and of standard input. */
-async function megabytes(trace: string): Promise<number | null> {
-  if (trace === "-" || trace.endsWith(".gz")) return null;
-  return stat(trace).then(
-    ({ size }) => size / 1e6,
-    () => null,
-  );
+  warn(comparison);
 }

@@ -1,4 +1,4 @@
-import type { Command } from "commander";
+import { type Command, Option } from "commander";
 import { packagedList, readDisputed } from "../conform/disputed.js";
 import { VectorError } from "../conform/errors.js";
 import type { ModelFactory } from "../conform/model.js";
@@ -9,6 +9,7 @@ import { Engine } from "../engine/engine.js";
 import type { WasmExports } from "../engine/instance.js";
 import { loadModule } from "../engine/load.js";
 import { wholeNumber } from "./arguments.js";
+import { Progress } from "./progress.js";
 import { version } from "./version.js";
 
 interface ConformFlags {
@@ -28,17 +29,19 @@ export function addConform(program: Command, models: ReadonlyMap<string, ModelFa
     .argument("<vectors...>", 'JSON Lines, plain or gzip; "-" reads standard input')
     .option("--disputed <file>", "entries held to be wrong, with reasons (default: the list of this package)")
     .option("--limit <n>", "mismatches to print", wholeNumber, 20)
-    .option("--json", "print one JSON document, with every mismatch")
+    .addOption(new Option("--json", "print one JSON document, with every mismatch").conflicts("limit"))
     .addHelpText("after", "\nExample:\n  iommu-lab conform vtd-*.jsonl")
     .action(async (files: readonly string[], flags: ConformFlags) => {
       const disputed = await readDisputed(flags.disputed ?? packagedList());
       const module = await loadModule();
+      const progress = await Progress.throughFiles("judging", files);
       const conformance = await conform(files, {
         models,
         disputed,
+        onRead: progress.read,
         newEngine: (options) =>
           new Engine(new WebAssembly.Instance(module, {}).exports as unknown as WasmExports, options),
-      });
+      }).finally(() => progress.stop());
       if (Object.values(conformance.counts).every((count) => count === 0)) {
         throw new VectorError("there are no vectors", { file: files.join(", ") });
       }

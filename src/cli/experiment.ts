@@ -1,15 +1,17 @@
 import { Argument, type Command } from "commander";
 import { loadEngine } from "../engine/load.js";
 import { fastAndSafe } from "../experiment/fast-and-safe/experiment.js";
+import { LENGTH } from "../experiment/fast-and-safe/run.js";
 import { isPublished, pcieBench } from "../experiment/pcie-bench.js";
-import { rcacheCliff } from "../experiment/rcache-cliff.js";
+import { LIVE_RANGES, rcacheCliff } from "../experiment/rcache-cliff.js";
 import { loadMachine } from "../machines/load.js";
 import { PRESETS } from "../machines/presets.js";
 import { congruenceExperiment, congruenceJson, congruenceText } from "../report/congruence.js";
 import { fastAndSafeJson, fastAndSafeText } from "../report/fast-and-safe.js";
 import { pcieBenchJson, pcieBenchText } from "../report/pcie-bench.js";
 import { rcacheCliffJson, rcacheCliffText } from "../report/rcache-cliff.js";
-import { oneOf } from "./arguments.js";
+import { oneOf, refuseUnused } from "./arguments.js";
+import { Progress } from "./progress.js";
 import { version } from "./version.js";
 
 interface ExperimentFlags {
@@ -21,7 +23,8 @@ interface Experiment {
   readonly summary: string;
   /** Whether it runs on a machine that the user may choose. */
   readonly takesMachine: boolean;
-  run(flags: ExperimentFlags): Promise<string>;
+  /** @param onProgress receives the share that is done */
+  run(flags: ExperimentFlags, onProgress: (share: number) => void): Promise<string>;
 }
 
 const EXPERIMENTS: Readonly<Record<string, Experiment>> = {
@@ -36,27 +39,27 @@ const EXPERIMENTS: Readonly<Record<string, Experiment>> = {
   "fast-and-safe": {
     summary: "misses per page of a 100 Gb/s card in strict mode (SOSP'24), ours beside the published figures",
     takesMachine: false,
-    async run({ json }) {
-      const cases = await fastAndSafe(loadEngine);
+    async run({ json }, onProgress) {
+      const cases = await fastAndSafe(loadEngine, LENGTH, onProgress);
       return json ? fastAndSafeJson(version, cases) : `${fastAndSafeText(cases)}\n`;
     },
   },
   "pcie-bench": {
     summary: "random 64-byte reads over growing windows (SIGCOMM'18), ours beside the published figures",
     takesMachine: true,
-    async run({ machine, json }) {
+    async run({ machine, json }, onProgress) {
       const engine = await loadEngine();
       const machines =
         machine === undefined ? PRESETS.filter(isPublished) : [await loadMachine(machine, engine.formats)];
-      const rows = pcieBench(engine, machines);
+      const rows = pcieBench(engine, machines, onProgress);
       return json ? pcieBenchJson(version, machines, rows) : `${pcieBenchText(machines, rows)}\n`;
     },
   },
   "rcache-cliff": {
     summary: "what an IOVA costs beyond the 128 KiB that Linux's magazines hold, counted",
     takesMachine: false,
-    async run({ json }) {
-      const rows = rcacheCliff(await loadEngine());
+    async run({ json }, onProgress) {
+      const rows = rcacheCliff(await loadEngine(), LIVE_RANGES, onProgress);
       return json ? rcacheCliffJson(version, rows) : `${rcacheCliffText(rows)}\n`;
     },
   },
@@ -76,9 +79,8 @@ export function addExperiment(program: Command): void {
     .addHelpText("after", "\nExample:\n  iommu-lab experiment congruence")
     .action(async (name: string, flags: ExperimentFlags, command: Command) => {
       const experiment = EXPERIMENTS[name];
-      if (flags.machine !== undefined && !experiment.takesMachine) {
-        command.error(`error: experiment ${name} does not run on a machine: --machine has no meaning`);
-      }
-      process.stdout.write(await experiment.run(flags));
+      if (!experiment.takesMachine) refuseUnused(command, ["machine"], `has no meaning for experiment ${name}`);
+      const progress = Progress.ofShares("counting");
+      process.stdout.write(await experiment.run(flags, progress.share).finally(() => progress.stop()));
     });
 }

@@ -17,7 +17,7 @@ import {
   explanationText,
 } from "../explain/report.js";
 import { explainVector } from "../explain/vector.js";
-import { oneOf, wholeNumber } from "./arguments.js";
+import { oneOf, refuseUnused, wholeNumber } from "./arguments.js";
 import { version } from "./version.js";
 
 /** Said of a dump or a listing without a request. */
@@ -101,10 +101,11 @@ export function addExplain(program: Command): void {
       const newEngine: EngineFactory = (options) =>
         new Engine(new WebAssembly.Instance(module, {}).exports as unknown as WasmExports, options);
       const asked = (["sid", "iova", "pasid", "format", "levels"] as const).some((name) => flags[name] !== undefined);
-      const text =
-        asked || (await isDirectory(input))
-          ? await machineText(command, newEngine, input, flags)
-          : await vectorText(newEngine, input, flags);
+      const ofMachine = asked || (await isDirectory(input));
+      if (!ofMachine) refuseUnused(command, ["access"], "is of a request with --sid and --iova");
+      const text = ofMachine
+        ? await machineText(command, newEngine, input, flags)
+        : await vectorText(newEngine, input, flags);
       process.stdout.write(text);
     });
 }

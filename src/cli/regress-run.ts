@@ -1,5 +1,6 @@
 /** What `regress` does, apart from its options: loaded when it is asked for. */
 import { access, writeFile } from "node:fs/promises";
+import { dirname } from "node:path";
 import { styleText } from "node:util";
 import type { FormatDescription } from "../engine/formats.js";
 import { parseAllow } from "../regress/allow.js";
@@ -12,12 +13,14 @@ import {
   regressionJunit,
   regressionMarkdown,
 } from "../regress/documents.js";
+import { pathFrom } from "../regress/document.js";
 import { RegressError } from "../regress/errors.js";
 import { type CaseRun, runSuite, stepsOf } from "../regress/run.js";
 import { packagedSuite, readSuite } from "../regress/suite.js";
 import { SUITE_FILE } from "../regress/suite-file.js";
 import { countedSentence, regressionText } from "../regress/text.js";
 import { provenance } from "./html-report.js";
+import { checkOutputs } from "./outputs.js";
 import { Progress } from "./progress.js";
 import { version } from "./version.js";
 
@@ -57,6 +60,18 @@ export async function regress(
   const rules = flags.allow.map(parseAllow);
   const suite = await readSuite(file, formats);
   const baseline = flags.baseline === undefined ? null : await readBaseline(flags.baseline);
+  const { saveBaseline, junit, markdown, html } = flags;
+  const traces = suite.cases.flatMap(({ inputs }) =>
+    "trace" in inputs ? [pathFrom(dirname(suite.file), inputs.trace)] : [],
+  );
+  await checkOutputs(
+    {
+      "save-baseline": saveBaseline === undefined ? undefined : baselineFile(saveBaseline),
+      "benchmark-json": flags.benchmarkJson,
+      ...{ junit, markdown, html },
+    },
+    [file, ...traces, ...(baseline === null ? [] : [baseline.file])],
+  );
   const progress = new Progress({ doing: "running", unit: "cases", total: stepsOf(suite, { wall }) });
   const runs = await runSuite(suite, {
     ...{ workers: flags.workers, wall, html: flags.html !== undefined },

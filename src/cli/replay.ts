@@ -1,5 +1,4 @@
 import { access, readFile } from "node:fs/promises";
-import { Presets, SingleBar } from "cli-progress";
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { Engine } from "../engine/engine.js";
 import type { WasmExports } from "../engine/instance.js";
@@ -12,11 +11,14 @@ import { type PredictionInputs, predictionJson, predictionText } from "../predic
 import { type PageRange, parseIoMemory } from "../predict/reserved.js";
 import type { Flush } from "../predict/spaces.js";
 import { compareTrace } from "../replay/compare.js";
-import { type ComparisonInputs, comparisonJson, comparisonText, warnings } from "../report/comparison.js";
+import { type ComparisonInputs, comparisonJson, comparisonText } from "../report/comparison.js";
 import { findStrategy, type Strategy, strategyNames } from "../strategies/strategies.js";
-import { openTrace } from "../trace/open.js";
-import { wholeNumber } from "./arguments.js";
+import { openTraceText } from "../trace/open.js";
+import { requireMappings } from "../trace/usable.js";
+import { oneOf, refuseUnused, wholeNumber } from "./arguments.js";
 import { namedList } from "./help.js";
+import { Progress, StagedProgress } from "./progress.js";
+import { warn } from "./warnings.js";
 import { version } from "./version.js";
 
 interface ReplayFlags {
@@ -45,9 +47,10 @@ interface DmaMask {
   readonly bits: number;
 }
 
+/** Options that only a prediction has. */
+const OF_PREDICTIONS = ["recoverOrder", "iomem", "groups", "reserve", "dmaMask", "flush", "learnReserved", "limit"];
+
 const PAGE_BYTES = 4096n;
-/** Stages that take less are over before a bar is read. */
-const PROGRESS_AFTER_MILLISECONDS = 1000;
 
 function reservedRange(text: string, before: readonly ReservedRange[] = []): ReservedRange[] {
   const found = /^(?:0x)?([0-9a-f]{1,16})-(?:0x)?([0-9a-f]{1,16})$/i.exec(text);
@@ -84,9 +87,12 @@ export function addReplay(program: Command): void {
     .option("--reserve <first-last>", "a further reserved range, hexadecimal; may be repeated", reservedRange)
     .option("--dma-mask <bits>", "DMA mask, of all or DDDD:BB:DD.F=BITS; may be repeated (default: 64)", dmaMask)
     .addOption(
-      new Option("--flush <how>", "how unmapped ranges are flushed where the groups do not tell")
-        .choices(["auto", "strict", "lazy", "lazy-single"])
-        .default("auto"),
+      oneOf(new Option("--flush <how>", "how unmapped ranges are flushed where the groups do not tell"), [
+        "auto",
+        "strict",
+        "lazy",
+        "lazy-single",
+      ]).default("auto"),
     )
     .option("--learn-reserved", "infer reserved ranges from what the trace leaves out")
     .option("--limit <n>", "misses to list", wholeNumber, 20)
@@ -108,10 +114,11 @@ export function addReplay(program: Command): void {
       if (flags.predict) {
         if (strategy.rule.source !== "linux")
           command.error(`error: --predict is for Linux's strategies, not ${strategy.name}`);
+        if (strategy.rule.linux?.flush !== undefined) refuseUnused(command, ["flush"], `is ${strategy.name}'s own`);
         await predictTrace(trace, strategy, flags);
         return;
       }
-      if (flags.recoverOrder) command.error("error: --recover-order needs --predict");
+      refuseUnused(command, OF_PREDICTIONS, "needs --predict");
       await replay(trace, strategy, flags);
     });
 }
@@ -128,17 +135,18 @@ async function replay(trace: string, strategy: Strategy, flags: ReplayFlags): Pr
     to: null,
   };
   const { format, levels } = inputs;
-  const comparison = await compareTrace(await loadModule(), openTrace(trace), {
+  const progress = await Progress.throughFiles("reading", [trace]);
+  const comparison = await compareTrace(await loadModule(), openTraceText(trace, progress.read), {
     strategies: [strategy],
     format,
     levels,
     strict: flags.strict ?? false,
-  });
+  }).finally(() => progress.stop());
+  requireMappings(comparison.statistics, trace, comparison.incomplete);
   process.stdout.write(
     flags.json ? comparisonJson(version, inputs, comparison, "replay") : `${comparisonText(inputs, comparison)}\n`,
   );
-  for (const line of warnings(comparison)) process.stderr.write(`iommu-lab: ${line}\n`);
-  if (comparison.incomplete !== null) process.exitCode = 2;
+  warn(comparison);
 }
 
 async function predictTrace(trace: string, strategy: Strategy, flags: ReplayFlags): Promise<void> {
@@ -153,8 +161,9 @@ async function predictTrace(trace: string, strategy: Strategy, flags: ReplayFlag
     const { exports } = newEngine();
     return { exports, memory: exports.memory };
   });
+  requireMappings(calls.statistics, trace);
   const { alignment, flush } = strategy.rule.linux ?? {};
-  const progress = new Progress();
+  const progress = new StagedProgress();
   const prediction = (() => {
     try {
       return predict(calls, {
@@ -170,7 +179,7 @@ async function predictTrace(trace: string, strategy: Strategy, flags: ReplayFlag
         },
         recoverOrder: flags.recoverOrder,
         learnReserved: flags.learnReserved,
-        onProgress: (stage, share) => progress.show(stage, share),
+        onProgress: progress.share,
       });
     } finally {
       progress.stop();
@@ -192,8 +201,7 @@ async function predictTrace(trace: string, strategy: Strategy, flags: ReplayFlag
       ? predictionJson(version, inputs, calls, prediction, flags.limit)
       : `${predictionText(inputs, calls, prediction, flags.limit)}\n`,
   );
-  const { statistics } = calls;
-  for (const line of warnings({ statistics })) process.stderr.write(`iommu-lab: ${line}\n`);
+  warn(calls);
 }
 
 async function readCalls(
@@ -202,7 +210,12 @@ async function readCalls(
   newInstance: ConstructorParameters<typeof CallReader>[0],
 ): Promise<TraceCalls> {
   const reader = new CallReader(newInstance, { strict: flags.strict });
-  for await (const chunk of openTrace(trace)) reader.push(chunk);
+  const progress = await Progress.throughFiles("reading", [trace]);
+  try {
+    for await (const chunk of openTraceText(trace, progress.read)) reader.push(chunk);
+  } finally {
+    progress.stop();
+  }
   return reader.end();
 }
 
@@ -222,27 +235,5 @@ async function readText(file: string, code: "iomem" | "groups"): Promise<string>
     return await readFile(file, "utf8");
   } catch (cause) {
     throw new PredictError(code, `cannot be read: ${cause instanceof Error ? cause.message : cause}`, { file });
-  }
-}
-
-/** A bar on stderr when that is a terminal, for what takes long. */
-class Progress {
-  readonly #begin = performance.now();
-  #bar: SingleBar | null = null;
-
-  show(stage: string, share: number): void {
-    if (!process.stderr.isTTY || performance.now() - this.#begin < PROGRESS_AFTER_MILLISECONDS) return;
-    if (this.#bar === null) {
-      const format = "{stage} [{bar}] {percentage} %";
-      this.#bar = new SingleBar({ format, stream: process.stderr, clearOnComplete: true }, Presets.legacy);
-      this.#bar.start(100, 0, { stage });
-    }
-    this.#bar.update(Math.round(share * 100), { stage });
-    // The work keeps the event loop busy, so the bar is never drawn by its own timer.
-    this.#bar.render();
-  }
-
-  stop(): void {
-    this.#bar?.stop();
   }
 }

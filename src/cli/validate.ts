@@ -1,4 +1,3 @@
-import { SingleBar } from "cli-progress";
 import { type Command, Option } from "commander";
 import { type FormatDescription, findFormat } from "../engine/formats.js";
 import { loadModule } from "../engine/load.js";
@@ -7,8 +6,9 @@ import { type ValidationInputs, validationJson, validationText } from "../report
 import { findStrategy } from "../strategies/strategies.js";
 import { type Property, properties } from "../validate/judge.js";
 import { DEFAULT_CASES, validate } from "../validate/validate.js";
-import { wholeNumber } from "./arguments.js";
+import { oneOf, wholeNumber } from "./arguments.js";
 import { namedList } from "./help.js";
+import { Progress } from "./progress.js";
 import { version } from "./version.js";
 
 interface ValidateFlags {
@@ -32,11 +32,13 @@ export function addValidate(program: Command, formats: readonly FormatDescriptio
     )
     .requiredOption("--importer <name>", "whose entries are counted")
     .requiredOption("--strategy <name>", "what chooses the IOVAs")
-    .addOption(new Option("--property <name>", "what must hold of every case").choices([...properties]).default("tidy"))
+    .addOption(oneOf(new Option("--property <name>", "what must hold of every case"), properties).default("tidy"))
     .option("--cases <n>", "cases to judge", wholeNumber, DEFAULT_CASES)
     .option("--seed <n>", "what chance begins with", wholeNumber, 1)
     .option("--format <name>", "page-table format of the domain", "vtdss")
-    .option("--case <text>", "judge this case only, as a counterexample is printed")
+    .addOption(
+      new Option("--case <text>", "judge this case only, as a counterexample is printed").conflicts(["cases", "seed"]),
+    )
     .option("--json", "print one JSON document")
     .addHelpText(
       "after",
@@ -69,22 +71,14 @@ export function addValidate(program: Command, formats: readonly FormatDescriptio
         format: format.name,
         case: flags.case ?? null,
       };
-      const progress = process.stderr.isTTY
-        ? new SingleBar({
-            format: "validating [{bar}] {percentage} %, {eta_formatted} to go",
-            stream: process.stderr,
-            clearOnComplete: true,
-            hideCursor: true,
-          })
-        : null;
-      progress?.start(inputs.cases, 0);
+      const progress = new Progress({ doing: "validating", unit: "cases", total: inputs.cases });
       const { cases, seed, property } = flags;
       const validation = await validate({
         ...{ module: await loadModule(), importer, strategy, property, cases, seed },
         format: format.name,
         ...(flags.case === undefined ? {} : { only: flags.case }),
-        onProgress: (done) => progress?.update(done),
-      }).finally(() => progress?.stop());
+        onProgress: (done) => progress.update(done),
+      }).finally(() => progress.stop());
       const text = flags.json ? validationJson(version, inputs, validation) : `${validationText(inputs, validation)}\n`;
       process.stdout.write(text);
       if (validation.counterexample !== null) process.exitCode = 1;

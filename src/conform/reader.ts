@@ -1,4 +1,4 @@
-import { openTrace } from "../trace/open.js";
+import { type OnRead, openTrace } from "../trace/open.js";
 import type { AddressType } from "../unit/request.js";
 import { type Place, VectorError } from "./errors.js";
 import { JsonRecord } from "./record.js";
@@ -9,10 +9,10 @@ import type { Expectation, ExpectedFault, FaultField, Specification, Vector, Vec
  * @throws VectorError naming the line that cannot be understood, after the vectors before it; TraceError when the file
  * cannot be read
  */
-export async function* readVectors(source: string): AsyncGenerator<Vector> {
+export async function* readVectors(source: string, onRead?: OnRead): AsyncGenerator<Vector> {
   const file = source === "-" ? "standard input" : source;
   let line = 0;
-  for await (const text of linesOf(openTrace(source))) {
+  for await (const text of linesOf(openTrace(source, onRead))) {
     line++;
     if (text.trim() !== "") yield parseVector(text, { file, line });
   }

@@ -1,4 +1,5 @@
 import type { DisputedEntries } from "./disputed.js";
+import type { OnRead } from "../trace/open.js";
 import { UnsupportedVector } from "./errors.js";
 import { answerDifferences, type Difference, wordDifferences } from "./judge.js";
 import type { EngineFactory, ModelFactory, VectorModel, VectorOutcome, VectorUnit } from "./model.js";
@@ -49,6 +50,8 @@ export interface ConformOptions {
   readonly models: ReadonlyMap<string, ModelFactory>;
   readonly newEngine: EngineFactory;
   readonly disputed: DisputedEntries;
+  /** Called with how many bytes of the files were read since the last time. */
+  readonly onRead?: OnRead;
 }
 
 /**
@@ -58,7 +61,7 @@ export interface ConformOptions {
 export async function conform(files: readonly string[], options: ConformOptions): Promise<Conformance> {
   const run = new ConformanceRun(options);
   for (const file of files) {
-    for await (const vector of readVectors(file)) run.add(vector);
+    for await (const vector of readVectors(file, options.onRead)) run.add(vector);
   }
   return run.result();
 }

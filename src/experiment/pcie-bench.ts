@@ -90,8 +90,12 @@ export function rootMeanSquare(values: readonly number[]): number {
   return Math.sqrt(values.reduce((sum, value) => sum + value * value, 0) / values.length);
 }
 
-function row(engine: Engine, machine: Machine, translation: Translation): PcieBenchRow {
-  const figures: PcieBenchFigures = machine.pcieBench ?? PCIE_BENCH;
+function figuresOf({ pcieBench }: Machine): PcieBenchFigures {
+  return pcieBench ?? PCIE_BENCH;
+}
+
+function row(engine: Engine, machine: Machine, translation: Translation, onWindow: () => void): PcieBenchRow {
+  const figures = figuresOf(machine);
   const { readBytes } = figures;
   const mapped = Math.ceil(Math.max(...figures.windows) / BUFFER) * BUFFER;
   const windows = figures.windows.map((window, index): WindowResult => {
@@ -101,6 +105,7 @@ function row(engine: Engine, machine: Machine, translation: Translation): PcieBe
         : run(engine, machine, translation === "superpages", { window, readBytes, mapped });
     const { gbps, boundBy } = readTiming(machine.figures, timed, window);
     const publishedGbps = figures[translation]?.[index] ?? null;
+    onWindow();
     return {
       window,
       gbps,
@@ -115,7 +120,18 @@ function row(engine: Engine, machine: Machine, translation: Translation): PcieBe
   return { machine: machine.name, translation, windows, rms: errors.length === 0 ? null : rootMeanSquare(errors) };
 }
 
-/** Every machine without translation, with the smallest pages only, and with superpages. */
-export function pcieBench(engine: Engine, machines: readonly Machine[]): PcieBenchRow[] {
-  return machines.flatMap((machine) => TRANSLATIONS.map((translation) => row(engine, machine, translation)));
+/**
+ * Every machine without translation, with the smallest pages only, and with superpages.
+ * @param onProgress receives the share that is done, after every window
+ */
+export function pcieBench(
+  engine: Engine,
+  machines: readonly Machine[],
+  onProgress: (share: number) => void = () => {},
+): PcieBenchRow[] {
+  const windows = machines.reduce((sum, machine) => sum + figuresOf(machine).windows.length, 0);
+  const total = windows * TRANSLATIONS.length;
+  let done = 0;
+  const onWindow = (): void => onProgress(++done / total);
+  return machines.flatMap((machine) => TRANSLATIONS.map((translation) => row(engine, machine, translation, onWindow)));
 }

@@ -104,9 +104,21 @@ function row(engine: Engine, size: number, live: number, order: FreeOrder): Rcac
   };
 }
 
-/** Every size with every number of live ranges and order of freeing. */
-export function rcacheCliff(engine: Engine, live: readonly number[] = LIVE_RANGES): RcacheCliffRow[] {
-  return RANGE_SIZES.flatMap((size) =>
-    live.flatMap((ranges) => FREE_ORDERS.map((order) => row(engine, size, ranges, order))),
+/**
+ * Every size with every number of live ranges and order of freeing.
+ * @param onProgress receives the share that is done, after every row
+ */
+export function rcacheCliff(
+  engine: Engine,
+  live: readonly number[] = LIVE_RANGES,
+  onProgress: (share: number) => void = () => {},
+): RcacheCliffRow[] {
+  const setups = RANGE_SIZES.flatMap((size) =>
+    live.flatMap((ranges) => FREE_ORDERS.map((order) => ({ size, ranges, order }))),
   );
+  return setups.map(({ size, ranges, order }, index) => {
+    const counted = row(engine, size, ranges, order);
+    onProgress((index + 1) / setups.length);
+    return counted;
+  });
 }

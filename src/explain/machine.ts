@@ -66,7 +66,7 @@ async function openListing(
 /**
  * The unit of a dump's directory (one with a tables.json), or of a listing as `readListing` takes it. `options` say what an
  * ambiguous listing does not.
- * @throws DumpError, and IommuError for a register that cannot be
+ * @throws DumpError (`option` for such options of a dump), and IommuError for a register that cannot be
  */
 export async function openMachine(
   newEngine: EngineFactory,
@@ -74,5 +74,9 @@ export async function openMachine(
   source: Source,
   options: ListingOptions = {},
 ): Promise<ExplainableUnit> {
-  return (await isDump(path)) ? openDump(newEngine, path) : openListing(newEngine, path, source, options);
+  if (!(await isDump(path))) return openListing(newEngine, path, source, options);
+  if (options.format !== undefined || options.levels !== undefined) {
+    throw new DumpError("option", "a dump tells its format and levels itself", { file: path });
+  }
+  return openDump(newEngine, path);
 }

@@ -66,7 +66,7 @@ export function predictionText(
       : []),
     "",
     plainTable(
-      ["space", "flush", "allocations", "blind", "moves", "recovered", "span pred. / rec.", "live pred. / rec."],
+      ["space", "flush", "allocations", "blind", "moves", "recovered", "span pred./rec.", "live pred./rec."],
       rows,
       2,
     ),

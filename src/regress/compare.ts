@@ -6,9 +6,12 @@ import { RegressError } from "./errors.js";
 import type { CaseRun } from "./run.js";
 import { compareWall, type WallComparison } from "./wall.js";
 
-/** A figure that is not what it was. Its name is a counter's, or `inputs.NAME` for what the suite asks. */
+/** A figure, or what the suite asks, that is not what it was. */
 export interface Difference {
+  /** A counter's name, or `inputs.NAME`. */
   readonly counter: string;
+  /** `changed` figures both have; `new` and `gone` ones only one has; an `input` is what the suite asks. */
+  readonly kind: "changed" | "new" | "gone" | "input";
   /** Null where there was, or is, none. */
   readonly before: number | string | null;
   readonly after: number | string | null;
@@ -32,14 +35,16 @@ export interface Regression {
   readonly suite: string;
   readonly baseline: string;
   readonly cases: readonly CaseComparison[];
-  /** Figures compared, and those of them that differ beyond what is allowed, with new and missing ones. */
+  /** Figures that both have, and those of them that differ beyond what is allowed. */
   readonly compared: number;
   readonly differing: number;
 }
 
 type Value = number | string | null;
 
-function inputValues(inputs: object, prefix = "inputs"): [string, Value][] {
+const INPUTS = "inputs";
+
+function inputValues(inputs: object, prefix = INPUTS): [string, Value][] {
   return Object.entries(inputs).flatMap(([key, value]): [string, Value][] => {
     const name = `${prefix}.${key}`;
     if (Array.isArray(value)) return [[name, value.join(",")]];
@@ -52,6 +57,12 @@ function valuesOf({ inputs, counters }: Pick<BaselineCase, "counters"> & { input
   return new Map([...inputValues(inputs), ...Object.entries(counters)]);
 }
 
+function kindOf(counter: string, before: BaselineCase, after: CaseRun): Difference["kind"] {
+  if (counter.startsWith(`${INPUTS}.`)) return "input";
+  if (!(counter in before.counters)) return "new";
+  return counter in after.counters ? "changed" : "gone";
+}
+
 function compareCase(before: BaselineCase, after: CaseRun, rules: readonly AllowRule[]): CaseComparison {
   const [old, now] = [valuesOf(before), valuesOf(after)];
   const differences: Difference[] = [];
@@ -62,6 +73,7 @@ function compareCase(before: BaselineCase, after: CaseRun, rules: readonly Allow
     const rule = numbers && rules.find((each) => each.matches(after.name, counter) && each.permits(from, to));
     differences.push({
       counter,
+      kind: kindOf(counter, before, after),
       before: from,
       after: to,
       change: numbers && from !== 0 ? (100 * (to - from)) / Math.abs(from) : null,
@@ -75,6 +87,11 @@ function compareCase(before: BaselineCase, after: CaseRun, rules: readonly Allow
     differences,
     wall: before.wall === undefined || after.wall === null ? null : compareWall(before.wall, after.wall),
   };
+}
+
+/** Differences of a kind that nothing allows. */
+export function unallowed({ differences }: CaseComparison, kind: Difference["kind"]): number {
+  return differences.filter((each) => each.kind === kind && each.allowed === null).length;
 }
 
 /** Throws RegressError `option` for a rule about a figure that there is not: it would allow nothing, unnoticed. */
@@ -126,7 +143,7 @@ export function compareRuns(
     baseline: baseline.file,
     cases,
     compared: cases.reduce((sum, { compared }) => sum + compared, 0),
-    differing: cases.reduce((sum, each) => sum + each.differences.filter(({ allowed }) => allowed === null).length, 0),
+    differing: cases.reduce((sum, each) => sum + unallowed(each, "changed"), 0),
   };
 }
 

@@ -6,7 +6,18 @@ import { withImporters } from "../strategies/placer.js";
 import { findStrategy } from "../strategies/strategies.js";
 import { type CaseComparison, holds, type Regression } from "./compare.js";
 import type { CaseRun } from "./run.js";
-import { differencesTable, exact, headline, LONELY, percent } from "./text.js";
+import {
+  caseSummary,
+  differencesTable,
+  exact,
+  headline,
+  LONELY,
+  percent,
+  remark,
+  WALL_HEADS,
+  WALL_LEGEND,
+  wallRows,
+} from "./text.js";
 
 const require = createRequire(import.meta.url);
 
@@ -42,10 +53,10 @@ export function regressionJson(
   return `${JSON.stringify(document, null, 2)}\n`;
 }
 
-function failure({ state, differences, wall }: CaseComparison, wallFails: boolean): string | null {
+function failure(each: CaseComparison, wallFails: boolean): string | null {
+  const { state, wall } = each;
   if (state in LONELY) return LONELY[state];
-  const count = differences.filter(({ allowed }) => allowed === null).length;
-  if (count > 0) return `${count} ${count === 1 ? "figure differs" : "figures differ"}`;
+  if (state === "different") return caseSummary(each);
   return wallFails && wall?.verdict === "slower" ? `slower by ${percent(wall.change)}` : null;
 }
 
@@ -111,19 +122,14 @@ export function regressionMarkdown(regression: Regression): string {
   const rows = regression.cases.flatMap(({ name, state, differences }) =>
     state in LONELY
       ? [`| ${name} | | | | ${LONELY[state]} |`]
-      : differences.map(({ counter, before, after, change, allowed }) => {
-          const remark = allowed === null ? "" : ` allowed: \`${allowed}\``;
-          return `| ${name} | ${counter} | ${exact(before)} | ${exact(after)} | ${percent(change)}${remark} |`;
+      : differences.map((each) => {
+          const { counter, before, after, change, allowed } = each;
+          const remarks = [percent(change), allowed === null ? remark(each) : `allowed: \`${allowed}\``];
+          return `| ${name} | ${counter} | ${exact(before)} | ${exact(after)} | ${remarks.join(" ").trim()} |`;
         }),
   );
-  const wall = regression.cases.flatMap(({ name, wall }) =>
-    wall === null
-      ? []
-      : [
-          `| ${name} | ${wall.before.milliseconds} ± ${wall.before.noise} % | ${wall.after.milliseconds} ± ` +
-            `${wall.after.noise} % | ${percent(wall.change)} | ${wall.verdict} |`,
-        ],
-  );
+  const wall = wallRows(regression.cases).map((cells) => `| ${cells.join(" | ")} |`);
+  const wallTable = [`| case | ${WALL_HEADS.join(" | ")} |`, "|---|--:|--:|--:|--:|--:|---|", ...wall, "", WALL_LEGEND];
   const figures = [
     "| case | counter | before | after | change |",
     "|---|---|--:|--:|--:|",
@@ -133,7 +139,7 @@ export function regressionMarkdown(regression: Regression): string {
   return [
     `### iommu-lab regress: ${headline(regression)}`,
     ...(rows.length > 0 ? ["", ...figures, ...more] : []),
-    ...(wall.length > 0 ? ["", "| case | before, ms | after, ms | change | |", "|---|--:|--:|--:|---|", ...wall] : []),
+    ...(wall.length > 0 ? ["", ...wallTable] : []),
     "",
   ].join("\n");
 }

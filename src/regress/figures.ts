@@ -17,7 +17,8 @@ import type { SuiteCase } from "./suite.js";
 
 /**
  * Counted figures by name: `trace.maps`, `workload.pieces`, `pa-congruent.leavesUsed`,
- * `pa-congruent.mlx5.entriesUsed`, `pa-congruent.access.iotlbMissesPerPage`. The same everywhere.
+ * `pa-congruent.mlx5.entriesUsed`, `joint/mlx5.trade.importer.iommuLeaves`, `pa-congruent.access.iotlbMissesPerPage`. The
+ * same everywhere.
  */
 export type Counters = Readonly<Record<string, number>>;
 
@@ -32,10 +33,11 @@ function counters(source: string, statistics: object, results: readonly Strategy
   return Object.fromEntries([
     ...counted(source, statistics),
     ...results.flatMap((result) => {
-      const { strategy, figures, importers, access } = result;
+      const { strategy, figures, importers, trade, access } = result;
       return [
         ...counted(strategy.name, figureColumns(figures)),
         ...importers.flatMap((each) => counted(`${strategy.name}.${each.name}`, importerColumns(each))),
+        ...Object.entries(trade?.sums ?? {}).flatMap(([side, sums]) => counted(`${strategy.name}.trade.${side}`, sums)),
         ...counted(`${strategy.name}.access`, { ...accessColumns(result), ...access?.counters }),
       ];
     }),

@@ -4,10 +4,21 @@ import { downloads } from "../report/html/data.js";
 import { Html, html } from "../report/html/html.js";
 import { chapter, page, section } from "../report/html/page.js";
 import type { ReportedComparison } from "../report/html/reported.js";
-import type { CaseComparison, Regression } from "./compare.js";
+import type { Regression } from "./compare.js";
 import type { CaseRun } from "./run.js";
 import type { CaseInputs } from "./suite.js";
-import { countedSentence, headline, LONELY, percent, shown, wallRows } from "./text.js";
+import {
+  caseSummary,
+  countedSentence,
+  headline,
+  LONELY,
+  percent,
+  remark,
+  shown,
+  WALL_HEADS,
+  WALL_LEGEND,
+  wallRows,
+} from "./text.js";
 
 /** Rows of differences that the page shows; its data has all of them. */
 const MOST_ROWS = 300;
@@ -21,8 +32,8 @@ export function caseChapter(name: string, inputs: CaseInputs, reported: Reported
     name,
     html`<p class="subject">${reported.subject}</p>`,
     html`<p><strong>${reported.answer}</strong></p>`,
-    ...comparisonSections(reported, name),
-    section("What was asked", inputsList({ ...inputs })),
+    ...comparisonSections(reported, { level: 3, of: name }),
+    section(3, "What was asked", inputsList({ ...inputs })),
   );
 }
 
@@ -44,35 +55,27 @@ const row = (first: string | Html, ...cells: readonly string[]): Html =>
 function differencesSections({ cases }: Regression): Html[] {
   const all = cases.flatMap(({ name, differences }) => differences.map((each) => ({ name, ...each })));
   if (all.length === 0) return [];
-  const rows = all.slice(0, MOST_ROWS).map(({ name, counter, before, after, change, allowed }) => {
-    const rule = allowed === null ? "" : `allowed: ${allowed}`;
+  const rows = all.slice(0, MOST_ROWS).map((each) => {
+    const { name, counter, before, after, change, allowed } = each;
+    const rule = allowed === null ? remark(each) : `allowed: ${allowed}`;
     return row(`${name}/${counter}`, shown(before), shown(after), percent(change), rule);
   });
   const more = all.length - rows.length;
   return [
     section(
+      2,
       "Differences",
-      table(["case/counter", "before", "after", "change", ""], rows),
+      table(["case/counter", "before", "after", "change", "remark"], rows),
       ...(more > 0 ? [html`<p class="note">${`and ${more} more, which are in the data`}</p>`] : []),
       downloads({
         name: "differences",
-        columns: ["case", "counter", "before", "after", "changePercent", "allowed"],
-        rows: all.map(({ name, counter, before, after, change, allowed }) => [
-          ...[name, counter, before, after, change, allowed],
+        columns: ["case", "counter", "kind", "before", "after", "changePercent", "allowed"],
+        rows: all.map(({ name, counter, kind, before, after, change, allowed }) => [
+          ...[name, counter, kind, before, after, change, allowed],
         ]),
       }),
     ),
   ];
-}
-
-function stateOf({ state, differences }: CaseComparison): string {
-  if (state in LONELY) return LONELY[state];
-  const allowed = differences.filter((each) => each.allowed !== null).length;
-  const differing = differences.length - allowed;
-  return [
-    `${differing === 0 ? "same" : `${differing} different`}`,
-    ...(allowed > 0 ? [`${allowed} allowed`] : []),
-  ].join(", ");
 }
 
 /** Every case with a link to its chapter, and how it compares. */
@@ -87,23 +90,28 @@ function casesSection(runs: readonly CaseRun[], regression: Regression | null): 
           row(
             names.has(each.name) ? link(each.name) : each.name,
             String(figures.get(each.name) ?? "none"),
-            stateOf(each),
+            LONELY[each.state] ?? caseSummary(each),
           ),
         );
-  return section("Cases", table(["case", "figures", ...(regression === null ? [] : ["against the baseline"])], rows));
+  return section(
+    2,
+    "Cases",
+    table(["case", "figures", ...(regression === null ? [] : ["against the baseline"])], rows),
+  );
 }
 
 function wallSections(regression: Regression): Html[] {
   const rows = wallRows(regression.cases);
   if (rows.length === 0) return [];
-  const heads = ["case", "before, ms", "after, ms", "change", "noise", ""];
   return [
     section(
+      2,
       "Wall clock",
       table(
-        heads,
+        ["case", ...WALL_HEADS],
         rows.map(([name, ...cells]) => row(name, ...cells)),
       ),
+      html`<p class="note">${WALL_LEGEND}</p>`,
     ),
   ];
 }

@@ -1,7 +1,7 @@
 /** A regression run as people read it. */
 import { plainTable, wrap } from "../report/table.js";
 import { grouped } from "../report/units.js";
-import type { CaseComparison, Difference, Regression } from "./compare.js";
+import { type CaseComparison, type Difference, type Regression, unallowed } from "./compare.js";
 import type { CaseRun } from "./run.js";
 
 /** A figure with all its digits. */
@@ -20,17 +20,31 @@ function plural(count: number, noun: string): string {
   return `${grouped(count)} ${noun}${count === 1 ? "" : "s"}`;
 }
 
-/** One sentence: how many figures differ, of how many, and in which cases. */
+/** Counts of what differs in other ways than by a figure's value: "2 figures new". Nothing where nothing does. */
+function otherDifferences(cases: readonly CaseComparison[]): string[] {
+  const count = (kind: Difference["kind"]): number => cases.reduce((sum, each) => sum + unallowed(each, kind), 0);
+  return [
+    ...(count("new") > 0 ? [`${plural(count("new"), "figure")} new`] : []),
+    ...(count("gone") > 0 ? [`${plural(count("gone"), "figure")} gone`] : []),
+    ...(count("input") > 0 ? [`${plural(count("input"), "input")} changed`] : []),
+  ];
+}
+
+/** One sentence: how many figures differ, of how many, and in which cases; then what is new or gone. */
 export function headline({ cases, compared, differing }: Regression): string {
   const count = (state: CaseComparison["state"]): number => cases.filter((each) => each.state === state).length;
+  const changed = cases.filter((each) => unallowed(each, "changed") > 0).length;
   const both = cases.length - count("new") - count("gone");
   const parts = [
-    differing === 0
-      ? `all ${plural(compared, "figure")} of ${plural(both, "case")} are the same`
-      : `${grouped(differing)} of ${plural(compared, "figure")} differ, in ${count("different")} of ${plural(both, "case")}`,
+    compared === 0
+      ? "no figure is in both"
+      : differing === 0
+        ? `all ${plural(compared, "figure")} of ${plural(both, "case")} are the same`
+        : `${grouped(differing)} of ${plural(compared, "figure")} differ, in ${changed} of ${plural(both, "case")}`,
   ];
   const allowed = cases.flatMap(({ differences }) => differences).filter((each) => each.allowed !== null).length;
   if (allowed > 0) parts[0] += differing === 0 ? ` or within what is allowed (${grouped(allowed)})` : "";
+  parts.push(...otherDifferences(cases));
   if (count("new") > 0) parts.push(`${plural(count("new"), "case")} not in the baseline`);
   if (count("gone") > 0) parts.push(`${plural(count("gone"), "case")} of the baseline not in the suite`);
   return parts.join("; ");
@@ -57,16 +71,32 @@ export function shown(value: Difference["before"]): string {
   return cut(exact(value));
 }
 
+/** What is to be said of a difference beside its figures. */
+export function remark({ kind, allowed }: Difference): string {
+  if (allowed !== null) return "allowed";
+  return kind === "new" || kind === "gone" ? kind : "";
+}
+
+/** How a case that both have compares: "same", or "3 different, 1 figure gone, 2 allowed". */
+export function caseSummary(each: CaseComparison): string {
+  const changed = unallowed(each, "changed");
+  const allowed = each.differences.filter((difference) => difference.allowed !== null).length;
+  const parts = [...(changed > 0 ? [`${grouped(changed)} different`] : []), ...otherDifferences([each])];
+  return [...(parts.length === 0 ? ["same"] : parts), ...(allowed > 0 ? [`${grouped(allowed)} allowed`] : [])].join(
+    ", ",
+  );
+}
+
 /** A case's differences as an aligned table. */
 export function differencesTable(differences: readonly Difference[]): string {
   return plainTable(
     ["counter", "before", "after", "change", ""],
-    differences.map(({ counter, before, after, change, allowed }) => [
-      counter,
-      shown(before),
-      shown(after),
-      percent(change),
-      allowed === null ? "" : "allowed",
+    differences.map((each) => [
+      each.counter,
+      shown(each.before),
+      shown(each.after),
+      percent(each.change),
+      remark(each),
     ]),
   );
 }
@@ -78,7 +108,15 @@ function indented(text: string): string {
     .join("\n");
 }
 
-/** Wall-clock figures of the cases that have them: name, milliseconds before and after, change, noise, verdict. */
+/** What the columns of `wallRows` are called. */
+export const WALL_HEADS = ["before, ms", "after, ms", "machine", "change", "noise", "verdict"] as const;
+
+/** What they say. */
+export const WALL_LEGEND =
+  "change: of the time as a multiple of a reference loop's in the same rounds; machine: of that loop's own time; noise: " +
+  "margin of error of that multiple before and after, at 95 % confidence.";
+
+/** Wall-clock figures of the cases that have them: the name, then a cell for each of WALL_HEADS. */
 export function wallRows(cases: readonly CaseComparison[]): string[][] {
   return cases.flatMap(({ name, wall }) =>
     wall === null
@@ -88,6 +126,7 @@ export function wallRows(cases: readonly CaseComparison[]): string[][] {
             name,
             wall.before.milliseconds.toFixed(2),
             wall.after.milliseconds.toFixed(2),
+            percent(wall.machine),
             percent(wall.change),
             `±${wall.before.noise.toFixed(1)}, ±${wall.after.noise.toFixed(1)} %`,
             wall.verdict,
@@ -98,7 +137,8 @@ export function wallRows(cases: readonly CaseComparison[]): string[][] {
 
 function wallTable(cases: readonly CaseComparison[]): string {
   const rows = wallRows(cases);
-  return rows.length === 0 ? "" : plainTable(["wall clock, ms", "before", "after", "change", "noise", ""], rows);
+  if (rows.length === 0) return "";
+  return `${plainTable(["wall clock", ...WALL_HEADS], rows)}\n\n${wrap(WALL_LEGEND, 100).join("\n")}`;
 }
 
 /** The whole run: what it found, every difference by case, and wall-clock figures where there are any. */

@@ -14,8 +14,6 @@ export interface CompareOptions extends Partial<ReplaysOptions> {
   /** Seconds of the trace's own clock, [from, to). */
   readonly from?: number;
   readonly to?: number;
-  /** Called after every chunk with the bytes of text so far. */
-  readonly onProgress?: (bytes: number) => void;
   /** Measure how long splitting, reading and replaying take. */
   readonly timing?: boolean;
 }
@@ -84,7 +82,6 @@ export async function compareTrace(
     work();
     time.read += performance.now() - begin - (time.replay - replayed);
   };
-  let bytes = 0;
   let incomplete: string | null = null;
   try {
     try {
@@ -95,8 +92,6 @@ export async function compareTrace(
           time.split += performance.now() - begin;
         }
         timed(() => reader.push(chunk));
-        bytes += chunk.length;
-        options.onProgress?.(bytes);
       }
     } catch (error) {
       if (!(error instanceof TraceError && error.code === "gzip") || options.strict) throw error;

@@ -123,7 +123,7 @@ export function warnings({ statistics }: Pick<Comparison, "statistics">): string
     );
   }
   if (statistics.malformed > 0) {
-    lines.push(`${grouped(statistics.malformed)} malformed lines`);
+    lines.push(`${grouped(statistics.malformed)} malformed line${statistics.malformed === 1 ? "" : "s"}`);
     for (const { line, reason, text } of statistics.firstMalformed.slice(0, 5)) {
       lines.push(`  line ${line}: ${reason}: ${text.length > 80 ? `${text.slice(0, 77)}...` : text}`);
     }

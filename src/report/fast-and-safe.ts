@@ -1,7 +1,7 @@
 /** What `experiment fast-and-safe` prints. */
 import type { JudgedCase, Judgement } from "../experiment/fast-and-safe/experiment.js";
 import { ASSUMPTIONS, PARAMETERS } from "../experiment/fast-and-safe/workload.js";
-import { plainTable } from "./table.js";
+import { plainTable, TERMINAL_WIDTH, wrap } from "./table.js";
 import { percent } from "./units.js";
 
 const NAMES: Readonly<Record<Judgement["figure"], string>> = {
@@ -10,13 +10,18 @@ const NAMES: Readonly<Record<Judgement["figure"], string>> = {
   l3: "L3 misses",
   iotlb: "IOTLB misses",
   reads: "memory reads",
-  gbps: "Gb/s, the paper's model",
+  gbps: "Gb/s, their model",
 };
 
 function verdict({ bound, met }: Judgement): string {
   if (bound === null) return "";
   const asked = bound === "at most" ? "at most that" : `within ${bound.relative * 100} %`;
   return `${asked}: ${met ? "met" : "missed"}`;
+}
+
+/** Lines of an entry of a list. */
+function listed(text: string): string[] {
+  return wrap(text, TERMINAL_WIDTH - 4).map((line, index) => `${index === 0 ? "  " : "    "}${line}`);
 }
 
 export function fastAndSafeText(cases: readonly JudgedCase[]): string {
@@ -44,9 +49,9 @@ export function fastAndSafeText(cases: readonly JudgedCase[]): string {
     plainTable(["case", "ACKs (solved)", "descriptor reads", "completion writes"], accesses),
     "",
     "parameters, the same for every case:",
-    ...parameters.map((line) => `  ${line}`),
+    ...parameters.flatMap(listed),
     "assumed beside these:",
-    ...ASSUMPTIONS.map((line) => `  ${line}`),
+    ...ASSUMPTIONS.flatMap(listed),
   ].join("\n");
 }
 

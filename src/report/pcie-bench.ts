@@ -7,8 +7,8 @@ import { plainTable } from "./table.js";
 import { bytes, percent } from "./units.js";
 
 const HEADINGS: Readonly<Record<Translation, string>> = {
-  off: "IOMMU off",
-  "small-pages": "smallest pages",
+  off: "no IOMMU",
+  "small-pages": "small pages",
   superpages: "superpages",
 };
 
@@ -34,7 +34,7 @@ function machineText(machine: Machine, rows: readonly PcieBenchRow[]): string {
     }),
   ]);
   const means = columns.flatMap(({ rms }) => (rms === null ? ["", ""] : ["", "", `${(rms * 100).toFixed(1)} %`]));
-  const last = isPublished(machine) ? [["root mean square", ...means]] : [];
+  const last = isPublished(machine) ? [["RMS", ...means]] : [];
   return `${machine.title}, random reads of ${readBytes} bytes, Gb/s\n${plainTable(head, [...lines, ...last])}`;
 }
 

@@ -31,15 +31,16 @@ export function rcacheCliffText(rows: readonly RcacheCliffRow[]): string {
       ...visits,
     ];
   });
-  const head = columns.map(({ order, live }) => `${order} of ${live}`);
+  const head = columns.map(({ order, live }) => `${order} ${live}`);
   const { rangesBeyondMagazines, largerMagazines } = PUBLISHED_IOPS;
   return [
-    "Linux's IOVA allocator, per allocation; behind it, live ranges looked at, by which of how many is freed before",
+    "Linux's IOVA allocator, per allocation",
     plainTable(["size", "magazine", "published", "searches", ...head], lines),
     "",
-    `published: magazines hold ranges up to ${bytes(PUBLISHED_RCACHE_RANGE)} (IOVA_RANGE_CACHE_MAX_SIZE, dma_opt_mapping_size)`,
-    `measured by others (storage, strict, Linux 5.12-rc3): ${grouped(rangesBeyondMagazines)} IOPS, and ` +
-      `${grouped(largerMagazines)} with magazines for larger ranges`,
+    "oldest, newest, any: live ranges that a search looks at, by which of how many is freed before",
+    `published: magazines hold up to ${bytes(PUBLISHED_RCACHE_RANGE)} (IOVA_RANGE_CACHE_MAX_SIZE, dma_opt_mapping_size)`,
+    `measured by others (storage, strict, Linux 5.12-rc3): ${grouped(rangesBeyondMagazines)} IOPS,`,
+    `  and ${grouped(largerMagazines)} with magazines for larger ranges`,
   ].join("\n");
 }
 

@@ -1,6 +1,7 @@
 import { hex } from "../engine/addresses.js";
 import { caseText } from "../validate/case.js";
 import type { Counterexample, Validation } from "../validate/validate.js";
+import { TERMINAL_WIDTH, wrap } from "./table.js";
 import { grouped } from "./units.js";
 
 /** What was asked. */
@@ -38,14 +39,15 @@ export function validationText(inputs: ValidationInputs, validation: Validation)
   const title = `${inputs.strategy} for ${inputs.importer}, ${property}, seed ${inputs.seed}`;
   const judged = cases === 1 ? "1 case" : `${grouped(cases)} cases`;
   const without = unplaced === 0 ? "" : ` (${grouped(unplaced)} got no IOVA)`;
-  const lines = [
+  const lines = wrap(
     counterexample === null
       ? `${title}: holds in ${judged}${without}: ${HELD[property]}.`
       : `${title}: fails within ${judged}.`,
-  ];
+    TERMINAL_WIDTH,
+  );
   if (indifferent) {
     const why = indifference === null ? "" : `: ${indifference}`;
-    lines.push(`Its entries were the same at every IOVA tried, in every case${why}.`);
+    lines.push(...wrap(`Its entries were the same at every IOVA tried, in every case${why}.`, TERMINAL_WIDTH));
   }
   if (counterexample !== null) {
     lines.push("", counterexample.failure.reason, reproduction(inputs, counterexample));

@@ -1,5 +1,5 @@
 /** Every scenario, in the order that they are listed in. */
-import { IommuError } from "../engine/errors.js";
+import { UnknownNameError } from "../engine/errors.js";
 import { claimOwner } from "./claim-owner.js";
 import { exporterVsImporter } from "./exporter-vs-importer.js";
 import { host1xScenario } from "./host1x.js";
@@ -14,6 +14,6 @@ export const scenarios: readonly Scenario[] = [exporterVsImporter, mr100mb, host
 export function findScenario(name: string): Scenario {
   const found = scenarios.find((scenario) => scenario.name === name);
   if (found) return found;
-  const names = scenarios.map((scenario) => scenario.name).join(", ");
-  throw new IommuError("invalid", `run scenario "${name}"`, undefined, `the scenarios are ${names}`);
+  const names = scenarios.map((scenario) => scenario.name);
+  throw new UnknownNameError("scenario", "scenarios", name, names);
 }

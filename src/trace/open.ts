@@ -7,15 +7,21 @@ import { TraceError } from "./errors.js";
 /** Bytes per read; compressed traces shrink to about a sixteenth. */
 const READ_BYTES = 1 << 16;
 
+/** Called with how many bytes of a source were read since the last time, compressed where it is. */
+export type OnRead = (bytes: number) => void;
+
 /**
  * Chunks of the trace's text. `source` is a file name, `-` for standard input, or chunks from elsewhere. Gzip data may
  * have several members.
  * @throws TraceError `open` when the file cannot be read; `gzip` when compressed data is damaged or ends too early, after
  * everything before that place was delivered
  */
-export async function* openTrace(source: string | AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+export async function* openTrace(
+  source: string | AsyncIterable<Uint8Array>,
+  onRead?: OnRead,
+): AsyncGenerator<Uint8Array> {
   const file = typeof source !== "string" ? undefined : source === "-" ? "standard input" : source;
-  const chunks = readable(source, file);
+  const chunks = readable(source, file, onRead);
   const first = await firstBytes(chunks);
   const all = prepend(first, chunks);
   if (first.length < 2 || first[0] !== 0x1f || first[1] !== 0x8b) {
@@ -35,10 +41,10 @@ const RECORDINGS: readonly (readonly [magic: string, advice: string])[] = [
  * Chunks of the text of a trace. `source` as for `openTrace`.
  * @throws TraceError as `openTrace`, and `not-text` for a binary file
  */
-export async function* openTraceText(source: string): AsyncGenerator<Uint8Array> {
+export async function* openTraceText(source: string, onRead?: OnRead): AsyncGenerator<Uint8Array> {
   const file = source === "-" ? "standard input" : source;
   let first = true;
-  for await (const chunk of openTrace(source)) {
+  for await (const chunk of openTrace(source, onRead)) {
     if (first && chunk.includes(0)) {
       const begin = new TextDecoder("latin1").decode(chunk.subarray(0, 16));
       const known = RECORDINGS.find(([magic]) => begin.startsWith(magic));
@@ -51,7 +57,7 @@ export async function* openTraceText(source: string): AsyncGenerator<Uint8Array>
   }
 }
 
-async function* readable(source: string | AsyncIterable<Uint8Array>, file: string | undefined) {
+async function* readable(source: string | AsyncIterable<Uint8Array>, file: string | undefined, onRead?: OnRead) {
   const stream =
     typeof source !== "string"
       ? source
@@ -59,7 +65,10 @@ async function* readable(source: string | AsyncIterable<Uint8Array>, file: strin
         ? process.stdin
         : createReadStream(source, { highWaterMark: READ_BYTES });
   try {
-    for await (const chunk of stream) yield chunk as Uint8Array;
+    for await (const chunk of stream) {
+      onRead?.((chunk as Uint8Array).length);
+      yield chunk as Uint8Array;
+    }
   } catch (cause) {
     if (cause instanceof TraceError || file === undefined) throw cause;
     const directory = (cause as NodeJS.ErrnoException).code === "EISDIR";

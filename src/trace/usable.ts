@@ -7,11 +7,13 @@ const HOW_TO_RECORD =
 
 /**
  * Accepts a trace that has been read when it has a mapping.
- * @throws TraceError `no-mappings`: it is empty, has no iommu events, or none that was read
+ * @param incomplete why it ended before its end, if it did
+ * @throws TraceError `no-mappings`: it is empty, has no iommu events, or none that was read; `gzip`: it ended before one
  */
-export function requireMappings(statistics: TraceStatistics, source: string): void {
+export function requireMappings(statistics: TraceStatistics, source: string, incomplete: string | null = null): void {
   const { maps, lines, events, malformed } = statistics;
   if (maps > 0) return;
+  if (incomplete !== null) throw new TraceError("gzip", incomplete);
   const file = source === "-" ? "standard input" : source;
   const refuse = (reason: string): never => {
     throw new TraceError("no-mappings", reason, { file });

@@ -289,7 +289,7 @@ describe("figures", () => {
 });
 
 test.each([
-  ["backwards", /no such kind; there are sequential, random, ring, interleaved, tiled/],
+  ["backwards", /the kinds are sequential, random, ring, interleaved, tiled/],
   ["random:", /power of two up to 512/],
   ["random:1024", /power of two up to 512/],
   ["random:64:1", /power of two up to 512/],

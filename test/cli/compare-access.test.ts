@@ -82,7 +82,7 @@ describe("iommu-lab compare --access", () => {
   });
 
   it.each([
-    [["--access", "upside-down"], /no such kind; there are sequential/],
+    [["--access", "upside-down"], /the kinds are sequential/],
     [["--machine", "nowhere"], /use machine "nowhere".*presets are broadwell.*mmu-600/],
     [["--machine", "mmu-600", "--format", "vtdss"], /--format is the machine's/],
     [["--access", "random", "--levels", "3"], /--levels is the machine's/],

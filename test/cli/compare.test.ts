@@ -104,7 +104,7 @@ describe("iommu-lab compare", () => {
     await writeFile(path, `${lines.join("\n")}\n`);
     const lenient = await run(["compare", path]);
     expect(lenient.status).toBe(0);
-    expect(lenient.stderr).toMatch(/1 malformed lines\n.*line 21: a number is malformed/);
+    expect(lenient.stderr).toMatch(/1 malformed line\n.*line 21: a number is malformed/);
     const strict = await run(["compare", path, "--strict"]);
     expect(strict).toMatchObject({ status: 2, stdout: "" });
     expect(strict.stderr).toMatch(/line 21/);

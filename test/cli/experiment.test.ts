@@ -52,7 +52,7 @@ describe("iommu-lab experiment fast-and-safe", () => {
     expect(stdout).toMatch(/^5 flows, strict +L1 misses +0\.0\d\d +0\.050 +\S+ %$/m);
     expect(stdout).toMatch(/^40 flows, strict +L1 misses +0\.6\d\d +0\.630 +\S+ %$/m);
     expect(stdout).toMatch(/^ +L3 misses +0\.\d{3} +0\.900 +\S+ % +within 30 %: (met|missed)$/m);
-    expect(stdout.match(/Gb\/s, the paper's model +\S+ +(79\.6|35\.5) /g)).toHaveLength(2);
+    expect(stdout.match(/Gb\/s, their model +\S+ +(79\.6|35\.5) /g)).toHaveLength(2);
     expect(stdout).toMatch(/^ {2}l3Entries 64: Fast & Safe/m);
   }, 120_000);
 });

@@ -25,14 +25,13 @@ describe("iommu-lab compare --html", () => {
     expect(b).toBe(a);
     expect(a).toContain("iommu-lab compare --workload gpu-share --operations 300 --html report.html");
     expect(a).toMatch(/<dt>seed<\/dt><dd>1<\/dd>/);
-    expect(a).toContain("Map of the IOVA space");
+    expect(a).toContain("Maps of the IOVA space");
   }, 30_000);
 
-  it("says which file it cannot write, and why", async () => {
+  it("says which file it cannot write, and why, before it runs", async () => {
     const { status, stdout, stderr } = await run([...workload, "--html", join(directory, "no", "a.html")]);
-    expect(status).toBe(2);
-    expect(stdout).toMatch(/^gpu-share, seed 1/);
-    expect(stderr).toMatch(/^iommu-lab: write the report .*a\.html: invalid: ENOENT.*\n$/);
+    expect([status, stdout]).toEqual([2, ""]);
+    expect(stderr).toMatch(/^iommu-lab: write .*a\.html: invalid: ENOENT.*\n$/);
   }, 30_000);
 });
 

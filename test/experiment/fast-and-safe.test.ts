@@ -108,7 +108,12 @@ test.each(PUBLISHED_CASES)(
 );
 
 it("judges every figure by its bound, under Linux's own allocator", async () => {
-  const cases = await fastAndSafe(newEngine, { aging: 1000, warmUp: 640, pages: 1600 });
+  const shares: number[] = [];
+  const length = { aging: 1000, warmUp: 640, pages: 1600 };
+  const cases = await fastAndSafe(newEngine, length, (share) => shares.push(share));
+  expect(shares).toEqual([...shares].sort((a, b) => a - b));
+  expect(shares.slice(0, 1)).toEqual([0]);
+  expect(shares.at(-1)).toBeLessThanOrEqual(1);
   expect(cases.map(({ name }) => name)).toEqual([
     "5 flows, strict",
     "5 flows, contiguous, IOTLB-only",

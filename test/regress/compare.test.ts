@@ -2,7 +2,8 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { parseAllow } from "../../src/regress/allow.js";
 import { compareRuns, holds } from "../../src/regress/compare.js";
-import { headline, regressionText } from "../../src/regress/text.js";
+import { caseSummary, headline, regressionText } from "../../src/regress/text.js";
+import { relativeMargin, wallFigures } from "../../src/regress/wall.js";
 import { baselineOf, caseRun } from "./support.js";
 
 const SUITE = "iommu-lab.suite.json";
@@ -52,19 +53,22 @@ describe("differences", () => {
 
   it("have figures before and after and their relative change, also where there was none or is none", () => {
     const { cases, compared, differing } = compareRuns(SUITE, before, after, []);
-    expect([compared, differing]).toEqual([2, 4]);
+    expect([compared, differing]).toEqual([2, 2]);
+    expect(headline(compareRuns(SUITE, before, after, []))).toBe(
+      "2 of 2 figures differ, in 1 of 1 case; 1 figure new; 1 figure gone",
+    );
     expect(cases[0].differences).toEqual([
-      { counter: "linux.spanPeak", before: 100, after: 103, change: 3, allowed: null },
-      { counter: "linux.failed", before: 0, after: 2, change: null, allowed: null },
-      { counter: "linux.new", before: null, after: 7, change: null, allowed: null },
-      { counter: "linux.gone", before: 5, after: null, change: null, allowed: null },
+      { counter: "linux.spanPeak", kind: "changed", before: 100, after: 103, change: 3, allowed: null },
+      { counter: "linux.failed", kind: "changed", before: 0, after: 2, change: null, allowed: null },
+      { counter: "linux.new", kind: "new", before: null, after: 7, change: null, allowed: null },
+      { counter: "linux.gone", kind: "gone", before: 5, after: null, change: null, allowed: null },
     ]);
   });
 
   it("that a rule allows are listed and do not count", () => {
     const rules = [parseAllow("a/linux.spanPeak<=3%"), parseAllow("*/*.failed<=1")];
     const { cases, differing } = compareRuns(SUITE, before, after, rules);
-    expect(differing).toBe(3);
+    expect(differing).toBe(1);
     expect(cases[0].differences.map(({ allowed }) => allowed)).toEqual(["a/linux.spanPeak<=3%", null, null, null]);
     const only = [caseRun("a", { "linux.spanPeak": 103, "linux.gone": 5, "linux.failed": 0 })];
     const regression = compareRuns(SUITE, before, only, rules);
@@ -83,6 +87,24 @@ describe("differences", () => {
     ]);
   });
 
+  it("are never more than the figures compared: what is new, gone or asked otherwise is said apart", () => {
+    const counters = (strategy: string, count: number) =>
+      Object.fromEntries(Array.from({ length: count }, (_, index) => [`${strategy}.f${index}`, index]));
+    const old = baselineOf([caseRun("a", { ...counters("linux", 3), ...counters("joint", 40) }), caseRun("b", {})]);
+    const run = caseRun("a", { ...counters("linux", 3), ...counters("hinted", 50) });
+    const runs = [{ ...run, inputs: { ...run.inputs, levels: 5 } }, caseRun("b", {})];
+    const regression = compareRuns(SUITE, old, runs, []);
+    expect([regression.compared, regression.differing]).toEqual([3, 0]);
+    expect(headline(regression)).toBe(
+      "all 3 figures of 2 cases are the same; 50 figures new; 40 figures gone; 1 input changed",
+    );
+    expect(caseSummary(regression.cases[0])).toBe("50 figures new, 40 figures gone, 1 input changed");
+    expect(caseSummary(regression.cases[1])).toBe("same");
+    expect(holds(regression, wallToo)).toBe(false);
+    expect(regressionText(regression)).toMatch(/^ {2}joint\.f7 +7 +none +gone$/m);
+    expect(regressionText(regression)).toMatch(/^ {2}hinted\.f7 +none +7 +new$/m);
+  });
+
   it("are the weights of joint, one by one", () => {
     const weighed = (space: number) => {
       const run = caseRun("a", {});
@@ -93,7 +115,7 @@ describe("differences", () => {
       compareRuns(SUITE, baselineOf(weighed(0)), weighed(after), []).cases[0].differences;
     expect(differences(0)).toEqual([]);
     expect(differences(0.5)).toEqual([
-      { counter: "inputs.weights.space", before: "0", after: "0.5", change: null, allowed: null },
+      { counter: "inputs.weights.space", kind: "input", before: "0", after: "0.5", change: null, allowed: null },
     ]);
   });
 
@@ -106,6 +128,9 @@ describe("differences", () => {
       ["z", "gone"],
     ]);
     expect(holds(regression, wallToo)).toBe(false);
+    expect(headline(regression)).toBe(
+      "no figure is in both; 1 case not in the baseline; 1 case of the baseline not in the suite",
+    );
     expect(regressionText(regression)).toMatch(/^b: not in the baseline\n\nz: not in the suite$/m);
   });
 
@@ -117,13 +142,19 @@ describe("differences", () => {
 });
 
 describe("wall-clock figures", () => {
-  const figures = (runs: readonly number[]) => ({
-    milliseconds: runs.reduce((sum, run) => sum + run, 0) / runs.length,
+  /** On a machine whose reference loop takes so long, the same in all rounds unless told. */
+  const figures = (runs: readonly number[], references: readonly number[] = runs.map(() => 5)) => ({
+    ...wallFigures({ runs, references }),
     noise: 1,
-    runs,
   });
   const quick = figures([10, 10.1, 10.2, 10.3, 10.1, 10, 10.2, 10.4]);
   const slow = figures([20, 20.1, 20.2, 20.3, 20.1, 20, 20.2, 20.4]);
+  /** From the same speed to a third of it. */
+  const speeds = quick.runs.map((_, index) => 1 + (2 * index) / 7);
+  const drifting = figures(
+    quick.runs.map((run, index) => run * speeds[index]),
+    speeds.map((speed) => 5 * speed),
+  );
   const regress = (before: typeof quick, after: typeof quick) =>
     compareRuns(SUITE, baselineOf([caseRun("a", {}, before)]), [caseRun("a", {}, after)], []);
 
@@ -132,9 +163,42 @@ describe("wall-clock figures", () => {
     ["twice the time", quick, slow, "slower"],
     ["half the time", slow, quick, "faster"],
     ["a change within the noise", quick, figures(quick.runs.map((run) => run * 1.015)), "same"],
+    [
+      "twice the time on a machine half as fast",
+      quick,
+      figures(
+        slow.runs,
+        slow.runs.map(() => 10),
+      ),
+      "same",
+    ],
+    [
+      "the same time on a machine twice as fast",
+      quick,
+      figures(
+        quick.runs,
+        quick.runs.map(() => 2.5),
+      ),
+      "slower",
+    ],
+    ["a machine that drifts during the runs", quick, drifting, "same"],
     ["a mean that one run moved", quick, figures([...quick.runs.slice(1), 90]), "same"],
   ] as const)("%s", (_, before, after, verdict) => {
     expect(regress(before, after).cases[0].wall?.verdict).toBe(verdict);
+  });
+
+  it("say how much slower the machine was", () => {
+    const wall = regress(quick, drifting).cases[0].wall;
+    expect(wall?.machine).toBeCloseTo(100, 5);
+    expect(Math.abs(wall?.change ?? Number.NaN)).toBeLessThan(0.1);
+  });
+
+  it.each([
+    // Means and margins at 95 %: t of n - 1 degrees of freedom by tables, times the standard error.
+    [[1, 2, 3, 4, 5, 6, 7, 8], (2.3646 * Math.sqrt(6 / 8)) / 4.5],
+    [Array.from({ length: 40 }, (_, index) => index % 2), (2.0227 * Math.sqrt(10 / 39 / 40)) / 0.5],
+  ])("state the noise of %j", (values, margin) => {
+    expect(relativeMargin(values) / 100 / margin).toBeCloseTo(1, 2);
   });
 
   it("fail a run only when asked", () => {

@@ -39,3 +39,23 @@ describe("a case whose devices access what is mapped", () => {
     );
   });
 });
+
+it("counts the trade of joint: what serving each side alone would cost, and what was chosen", async () => {
+  const module = await loadModule();
+  const importers = { importers: ["mlx5"], va: "the workload's own", vaOffset: 0 };
+  const weights = { iommu: 1, importer: 1, space: 0 };
+  const asked = { ...inputs, ...importers, weights, strategies: ["joint", "linux"] };
+  const { counters, reported } = await replayCase(module, { inputs: asked }, "");
+  const [{ strategy, trade }] = reported.results;
+  if (trade === null) throw new Error("joint trades");
+  expect(trade.sums.joint.chosen).toBeGreaterThan(0);
+  const names = Object.keys(counters).filter((name) => name.includes(".trade."));
+  expect(names).toHaveLength(4 * 5);
+  for (const [side, sums] of Object.entries(trade.sums)) {
+    expect(counters).toMatchObject(
+      Object.fromEntries(
+        Object.entries(sums).map(([name, value]) => [`${strategy.name}.trade.${side}.${name}`, value]),
+      ),
+    );
+  }
+});

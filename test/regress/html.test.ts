@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { compareRuns } from "../../src/regress/compare.js";
 import { regressionHtml } from "../../src/regress/html.js";
+import { wallFigures } from "../../src/regress/wall.js";
 import { PROVENANCE } from "../report/support.js";
 import { baselineOf, caseRun } from "./support.js";
 
@@ -55,8 +56,8 @@ describe("the report of a regression run", () => {
     const url = /download="differences\.csv" href="([^"]*)"/.exec(text)?.[1] ?? "";
     const csv = await (await fetch(url)).text();
     expect(csv.split("\n").slice(0, 2)).toEqual([
-      "case,counter,before,after,changePercent,allowed",
-      "a,linux.figure0,0,1,,",
+      "case,counter,kind,before,after,changePercent,allowed",
+      "a,linux.figure0,changed,0,1,,",
     ]);
     expect(csv.trimEnd().split("\n").length).toBe(311);
   });
@@ -69,9 +70,9 @@ describe("the report of a regression run", () => {
   });
 
   it("has wall-clock figures where they were compared", () => {
-    const wall = { milliseconds: 2, noise: 1, runs: [2, 2, 2, 2, 2, 2, 2, 2] };
+    const wall = wallFigures({ runs: Array(8).fill(2), references: Array(8).fill(1) });
     const timed = [caseRun("a", {}, wall)];
     const text = regressionHtml(SUITE, timed, compareRuns(SUITE, baselineOf(timed), timed, []), PROVENANCE);
-    expect(rowsUnder(text, "Wall clock")).toEqual([["a", "2.00", "2.00", "0 %", "±1.0, ±1.0 %", "same"]]);
+    expect(rowsUnder(text, "Wall clock")).toEqual([["a", "2.00", "2.00", "0 %", "0 %", "±0.0, ±0.0 %", "same"]]);
   });
 });

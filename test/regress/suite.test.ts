@@ -171,7 +171,7 @@ describe("a suite", () => {
       { cases: [{ ...trace, machine: "cascade-lake" }] },
       /cases\[0\]\.machine: .*the presets are .*cascade-lake-6234/,
     ],
-    ["an unknown access", { cases: [{ ...trace, access: "rndom" }] }, /cases\[0\]\.access: .*there are sequential/],
+    ["an unknown access", { cases: [{ ...trace, access: "rndom" }] }, /cases\[0\]\.access: .*the kinds are sequential/],
     [
       "levels beside a machine",
       { cases: [{ ...trace, machine: DEFAULT_MACHINE, levels: 4 }] },
@@ -214,7 +214,7 @@ describe("a baseline", () => {
   });
 
   it("is read as it was written, one figure a line, in the order of the run", async () => {
-    const wall = { milliseconds: 2, noise: 1, runs: [2, 2] };
+    const wall = { milliseconds: 2, reference: 1, noise: 1, runs: [2, 2], references: [1, 1] };
     const runs = [caseRun("b", { "linux.z": 0.1, "linux.a": 2 ** 53 }), caseRun("a", {}, wall)];
     const text = baselineText(runs);
     expect(text).toContain('        "linux.z": 0.1,\n        "linux.a": 9007199254740992\n');
@@ -235,8 +235,8 @@ describe("a baseline", () => {
 
   it.each([
     ["", /not JSON/],
-    ["{}", /x\.json: baseline: expected 1/],
-    ['{"baseline": 2, "cases": []}', /x\.json: baseline: expected 1/],
+    ["{}", /x\.json: baseline: no baseline of version 1/],
+    ['{"baseline": 2, "cases": []}', /x\.json: baseline: no baseline of version 1/],
     [
       '{"baseline": 1, "cases": [{"name": "a", "inputs": {}, "counters": {"b": "3"}}]}',
       /cases\[0\]\.counters\.b: expected number/,

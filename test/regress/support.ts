@@ -16,7 +16,7 @@ export function baselineOf(runs: readonly CaseRun[]): Baseline {
   const cases = runs.map(({ name, inputs, counters, wall }) => ({
     // As a file holds them.
     ...{ name, inputs: JSON.parse(JSON.stringify(inputs)) as BaselineInputs, counters: { ...counters } },
-    ...(wall === null ? {} : { wall: { ...wall, runs: [...wall.runs] } }),
+    ...(wall === null ? {} : { wall: { ...wall, runs: [...wall.runs], references: [...wall.references] } }),
   }));
   return { file: "iommu-lab.main.baseline.json", cases };
 }

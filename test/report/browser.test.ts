@@ -4,7 +4,7 @@ import { copyFile, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
-import { type Browser, chromium, type Page } from "playwright-core";
+import { type Browser, chromium, type Locator, type Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { comparisonHtml } from "../../src/report/html/comparison.js";
 import { bytes, significant } from "../../src/report/units.js";
@@ -40,12 +40,12 @@ const parse = (csv: string): string[][] =>
     .map((row) => row.split(","));
 
 /** The figure with this title. */
-const figure = (page: Page, title: string) =>
-  page.locator("figure").filter({ has: page.getByRole("heading", { name: title, exact: true }) });
+const figure = (page: Page, title: string, within: Page | Locator = page) =>
+  within.locator("figure").filter({ has: page.getByRole("heading", { name: title, exact: true }) });
 
 /** Texts of a drawing, and what of it has a size, as it is on the screen. */
-async function drawn(page: Page, title: string) {
-  return figure(page, title)
+async function drawn(page: Page, title: string, within?: Locator) {
+  return figure(page, title, within)
     .locator(":scope > svg")
     .evaluate((svg: SVGSVGElement) => ({
       texts: [...svg.querySelectorAll("text")].map((text) => text.textContent),
@@ -142,21 +142,57 @@ describe.skipIf(!existsSync(CHROMIUM))(`a report in ${CHROMIUM} (skipped where t
     expect(await figure(page, "Leaves by size").locator(".legend").innerText()).toMatch(/4K\s+2M\s+1G/);
   });
 
-  it("draws the IOVA space over time and a map of it for every strategy", { timeout: TIMEOUT }, async () => {
+  it("draws the IOVA space over time, and maps of it for the fullest domains and every strategy", {
+    timeout: TIMEOUT,
+  }, async () => {
     const { page } = await open(file);
     const { marks } = await drawn(page, "IOVA space over time");
     const lines = marks.filter(({ stroke, width }) => stroke?.startsWith("var(--series-") && width > 100);
     expect(lines.length).toBeGreaterThan(5);
-    for (const { name } of strategies) {
-      const map = await drawn(page, name);
-      const mapped = map.marks.filter(({ fill }) => fill?.startsWith("var(--leaf-"));
-      expect(mapped.length).toBeGreaterThan(0);
-      for (const mark of mapped) expect(Math.min(mark.width, mark.height)).toBeGreaterThan(0);
-      expect(map.texts.every((text) => /^0x[0-9a-f]+$|^··· hole of [\d.]+ \w+ ···$/.test(text ?? ""))).toBe(true);
+    const domains = page.locator("section").filter({ has: page.locator(":scope > h3") });
+    expect(await domains.locator(":scope > h3").allInnerTexts()).toEqual([
+      "Domain unnamed, 1.88 GiB mapped",
+      "Domain 0000:02:00.0, 1.01 MiB mapped",
+      "Domain 0000:00:09.0, 512 KiB mapped",
+    ]);
+    expect(await page.getByText(/^What was mapped, by domain, after/).innerText()).toMatch(
+      / Nothing was mapped then in 3 more\.$/,
+    );
+    for (const domain of await domains.all()) {
+      for (const { name } of strategies) {
+        const map = await drawn(page, name, domain);
+        const mapped = map.marks.filter(({ fill }) => fill?.startsWith("var(--leaf-"));
+        expect(mapped.length).toBeGreaterThan(0);
+        for (const mark of mapped) expect(Math.min(mark.width, mark.height)).toBeGreaterThan(0);
+        expect(map.texts.every((text) => /^0x[0-9a-f]+$|^··· hole of [\d.]+ \w+ ···$/.test(text ?? ""))).toBe(true);
+      }
     }
   });
 
-  it.each(["comparison.json", "iova-space.csv", "map-identity.json"])(
+  it("can be read aloud: headings that skip no level, charts in words, every header with its scope", {
+    timeout: TIMEOUT,
+  }, async () => {
+    const { page } = await open(file);
+    const levels = await page.locator("h1, h2, h3, h4, h5").evaluateAll((all) => all.map(({ tagName }) => +tagName[1]));
+    expect(levels.filter((level) => level === 1)).toHaveLength(1);
+    levels.forEach((level, index) => {
+      expect(level).toBeLessThanOrEqual(index === 0 ? 1 : levels[index - 1] + 1);
+    });
+    const charts = await page
+      .locator("figure")
+      .getByRole("img")
+      .evaluateAll((all) => all.map((svg) => ({ svg: svg.tagName, words: svg.getAttribute("aria-label") ?? "" })));
+    expect(charts).toHaveLength(await page.locator("figure").count());
+    for (const { svg, words } of charts) expect([svg, words.length > 10]).toEqual(["svg", true]);
+    const words = await figure(page, "Table memory").getByRole("img").getAttribute("aria-label");
+    expect(words?.split("; ")).toEqual(
+      strategies.map(({ name, tableBytesPeak }) => `${name}: ${bytes(tableBytesPeak)}`),
+    );
+    expect(await page.locator("th:not([scope])").count()).toBe(0);
+    expect(await page.locator("th").filter({ hasText: /^$/ }).count()).toBe(0);
+  });
+
+  it.each(["comparison.json", "iova-space.csv", "map-unnamed-identity.json"])(
     "%s is downloaded",
     { timeout: TIMEOUT },
     async (name) => {
@@ -180,8 +216,8 @@ describe.skipIf(!existsSync(CHROMIUM))(`a report in ${CHROMIUM} (skipped where t
       expect(contents.has(name)).toBe(false);
       contents.set(name, await (await fetch((await link.getAttribute("href")) ?? "")).text());
     }
-    expect(await page.locator("figure").count()).toBe(5 + strategies.length);
-    expect(contents.size).toBe(2 * (5 + strategies.length) + 1);
+    expect(await page.locator("figure").count()).toBe(5 + 3 * strategies.length);
+    expect(contents.size).toBe(2 * (5 + 3 * strategies.length) + 1);
     expect(contents.get("comparison.json")).toBe(json);
     const csv = (name: string): string[][] => parse(contents.get(`${name}.csv`) ?? "");
     for (const name of [...contents.keys()].filter((key) => key.endsWith(".csv"))) {
@@ -205,7 +241,7 @@ describe.skipIf(!existsSync(CHROMIUM))(`a report in ${CHROMIUM} (skipped where t
     for (const { name, spanPeak } of strategies) {
       expect(Math.max(...stretches.map((row) => Number(row[head.indexOf(name)])))).toBe(spanPeak);
     }
-    expect(csv("map-pa-congruent")[0]).toEqual(["iova", "bytes", "leafSize", "mappedBytes"]);
+    expect(csv("map-unnamed-pa-congruent")[0]).toEqual(["iova", "bytes", "leafSize", "mappedBytes"]);
   });
 
   it("is read without JavaScript all the same", { timeout: TIMEOUT }, async () => {
@@ -266,6 +302,20 @@ describe.skipIf(!existsSync(CHROMIUM))(`a report in ${CHROMIUM} (skipped where t
         expect(clashes).toEqual([]);
       }
     });
+  });
+
+  it("on paper no table is cut off, with importers, too", { timeout: TIMEOUT }, async () => {
+    const path = join(directory, "printed.html");
+    await writeFile(path, comparisonHtml(reported(await recordedComparison(), ["mlx5", "xe"]), PROVENANCE));
+    // A4 within margins of 12 mm, 96 pixels an inch.
+    const width = 703;
+    const { page } = await open(path, { viewport: { width, height: 1000 } });
+    await page.emulateMedia({ media: "print" });
+    const ends = await page
+      .locator("table")
+      .evaluateAll((tables) => tables.map((table) => table.getBoundingClientRect().right));
+    expect(ends).toHaveLength(2);
+    for (const end of ends) expect(end).toBeLessThanOrEqual(width);
   });
 
   it.each(["light", "dark"] as const)(

@@ -11,6 +11,7 @@ import type { WorkloadInputs } from "../../src/report/comparison.js";
 import { comparisonHtml, comparisonSections } from "../../src/report/html/comparison.js";
 import { dataUrl } from "../../src/report/html/data.js";
 import { Html, html } from "../../src/report/html/html.js";
+import { spaceMaps } from "../../src/report/html/map-figure.js";
 import { MAP_COLUMNS, type MapLine, spaceMap } from "../../src/report/html/space-map.js";
 import { reportedWorkload } from "../../src/report/html/reported.js";
 import { joinAlike } from "../../src/report/html/strategies.js";
@@ -177,9 +178,10 @@ describe("a report", () => {
 
   it("of several on a page, names the data of each after it", () => {
     const downloadsOf = (name?: string): string[] =>
-      comparisonSections(reported(comparison, ["mlx5"]), name).flatMap(({ text }) =>
-        [...text.matchAll(/download="(.*?)"/g)].map(([, file]) => file),
-      );
+      comparisonSections(
+        reported(comparison, ["mlx5"]),
+        name === undefined ? undefined : { level: 3, of: name },
+      ).flatMap(({ text }) => [...text.matchAll(/download="(.*?)"/g)].map(([, file]) => file));
     const alone = downloadsOf();
     expect(alone).toContain("tidiness-mlx5.csv");
     expect(downloadsOf("a")).toEqual(alone.map((file) => `a.${file}`));
@@ -202,6 +204,33 @@ describe("a report", () => {
     );
     expect(text).not.toContain("<script");
     expect(text).not.toMatch(/(?:href|download|class|title)="[^"]*[<>]/);
+  });
+
+  it("maps the fullest domains, and says in words what the others hold", () => {
+    const { results } = reported(comparison);
+    const [{ leaves }] = results[0].recording?.spaces ?? [];
+    const withDomains = (count: number) =>
+      results.slice(0, 2).map((result) => ({
+        ...result,
+        recording: {
+          samples: [],
+          moment: 7,
+          spaces: Array.from({ length: count }, (_, domain) => ({ domain, leaves })),
+        },
+      }));
+    const domains = Array.from({ length: 13 }, (_, index) => ({ name: `d${index}` }));
+    const drawn = (count: number) => spaceMaps(withDomains(count), domains);
+    expect(drawn(3)?.domains.map(({ name, figures }) => [name, figures.length])).toEqual([
+      ["d0", 2],
+      ["d1", 2],
+      ["d2", 2],
+    ]);
+    expect(drawn(3)?.caption).toMatch(/long the hole is\. Nothing was mapped then in 10 more\.$/);
+    expect(drawn(6)?.domains).toHaveLength(4);
+    expect(drawn(6)?.caption).toMatch(/ Not drawn: d4 \([\d.]+ \wiB\), d5 \([\d.]+ \wiB\)\. Nothing was/);
+    expect(drawn(13)?.caption).toMatch(/, d8 \([\d.]+ \wiB\), 4 more \([\d.]+ \wiB together\)\.$/);
+    const many = Array.from({ length: 30 }, () => withDomains(3)[0]);
+    expect(spaceMaps(many, domains)?.domains).toHaveLength(1);
   });
 
   it("leaves out what needs a recording when there is none", async () => {
@@ -231,11 +260,11 @@ describe("a report of devices' accesses", () => {
   it("has misses, reads and the modelled rate of every strategy in its table", () => {
     const text = comparisonHtml(reported(comparison), PROVENANCE);
     const heads = [...text.matchAll(/<th scope="col">(.*?)<\/th>/g)].map(([, head]) => head);
-    expect(heads.slice(-4)).toEqual(["IOTLB misses per page", "memory reads per page", "modelled Gb/s", "failed"]);
+    expect(heads.slice(-3)).toEqual(["IOTLB misses per page", "memory reads per page", "modelled Gb/s"]);
     for (const { strategy, access } of comparison.results) {
-      const row = new RegExp(`<th scope="row">${strategy.name}</th>(.*?)</tr>`, "s").exec(text)?.[1] ?? "";
-      const cells = [...row.matchAll(/<td>(.*?)<\/td>/g)].map(([, cell]) => cell);
-      expect(cells.slice(-4, -1)).toEqual([
+      const rows = [...text.matchAll(new RegExp(`<th scope="row">${strategy.name}</th>(.*?)</tr>`, "gs"))];
+      const cells = [...(rows.at(-1)?.[1] ?? "").matchAll(/<td>(.*?)<\/td>/g)].map(([, cell]) => cell);
+      expect(cells.slice(-3)).toEqual([
         access?.iotlbMissesPerPage.toFixed(3),
         access?.memoryReadsPerPage.toFixed(3),
         significant(access?.timing?.gbps ?? Number.NaN),

@@ -136,6 +136,15 @@ describe("files", () => {
     expect(await load(write("byte", new Uint8Array([0x1f])))).toHaveLength(1);
   });
 
+  it("tell how much of them was read, as they are stored", async () => {
+    const packed = gzipSync(text);
+    for (const content of [text, packed]) {
+      const reads: number[] = [];
+      for await (const _ of openTrace(write("counted", content), (bytes) => reads.push(bytes)));
+      expect(reads.reduce((sum, bytes) => sum + bytes, 0)).toBe(content.length);
+    }
+  });
+
   it("may come byte by byte from elsewhere", async () => {
     async function* bytes(): AsyncGenerator<Uint8Array> {
       for (const byte of gzipSync(text)) yield new Uint8Array([byte]);

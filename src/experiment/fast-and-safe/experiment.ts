@@ -62,18 +62,28 @@ function judgeContiguous({ name }: PublishedCase, { acksPerPage, rings, misses }
   return { name: `${name}, ${FAST_AND_SAFE.name}`, acksPerPage, rings, judgements };
 }
 
+/** Runs that a case takes, about: how many solving needs is only known when it is solved. */
+const RUNS_OF_A_CASE = 6;
+
 /**
  * Every case as Linux protects in strict mode, with ACKs per page solved from its L1 misses, and with as many ACKs as Fast
  * & Safe protects. Throws as `solveCase`.
  * @param newEngine a fresh engine: every run has one of its own
+ * @param onProgress receives an estimate of the share that is done, at the beginning of every run
  */
-export async function fastAndSafe(newEngine: () => Promise<Engine>, length: Length = LENGTH): Promise<JudgedCase[]> {
-  const setup = async () => {
-    const engine = await newEngine();
-    return { engine, allocator: engine.createLinuxIovaDomain({ cpus: PARAMETERS.channels.value }) };
-  };
+export async function fastAndSafe(
+  newEngine: () => Promise<Engine>,
+  length: Length = LENGTH,
+  onProgress: (share: number) => void = () => {},
+): Promise<JudgedCase[]> {
   const judged: JudgedCase[] = [];
-  for (const published of PUBLISHED_CASES) {
+  for (const [index, published] of PUBLISHED_CASES.entries()) {
+    let runs = 0;
+    const setup = async () => {
+      onProgress((index + Math.min(1, runs++ / RUNS_OF_A_CASE)) / PUBLISHED_CASES.length);
+      const engine = await newEngine();
+      return { engine, allocator: engine.createLinuxIovaDomain({ cpus: PARAMETERS.channels.value }) };
+    };
     const strict = await solveCase(setup, published, length);
     const contiguous = await runCase(setup, published.flows, FAST_AND_SAFE, strict.acksPerPage, length);
     judged.push(judgeStrict(published, strict), judgeContiguous(published, contiguous));

@@ -19,8 +19,18 @@ interface Stack {
   readonly values: readonly number[];
 }
 
-/** Horizontal bars, from the top down, with `labels` behind them; `mark` is a line across, of bars up to 1. */
-function drawBars(names: readonly string[], stacks: readonly Stack[], labels: readonly string[], mark?: number): Html {
+/** Horizontal bars, from the top down, with their sums behind them; `mark` is a line across, of bars up to 1. */
+function drawBars(
+  names: readonly string[],
+  stacks: readonly Stack[],
+  format: (value: number) => string,
+  mark?: number,
+): Html {
+  const totals = names.map((_, row) => sum(stacks.map(({ values }) => values[row])));
+  const labels = totals.map(format);
+  const parts = (row: number): string =>
+    stacks.length < 2 ? "" : ` (${stacks.map(({ name, values }) => `${name} ${format(values[row])}`).join(", ")})`;
+  const alternative = names.map((name, row) => `${name}: ${labels[row]}${parts(row)}`).join("; ");
   const width = (texts: readonly string[]): number =>
     Math.max(...texts.map((text) => text.length)) * CHARACTER_WIDTH + 12;
   const left = Math.min(WIDEST_NAME, width(names));
@@ -34,7 +44,7 @@ function drawBars(names: readonly string[], stacks: readonly Stack[], labels: re
     itemStyle: { color: colour },
     data: [...values],
   }));
-  const totals: EChartsOption["series"] = {
+  const ends: EChartsOption["series"] = {
     type: "bar",
     stack: "all",
     silent: true,
@@ -56,25 +66,27 @@ function drawBars(names: readonly string[], stacks: readonly Stack[], labels: re
       },
     }),
   };
-  return drawChart(names.length * ROW_HEIGHT + 8, {
-    grid: { left, right, top: 4, bottom: 4, outerBoundsMode: "none" },
-    xAxis: {
-      type: "value",
-      show: false,
-      min: 0,
-      max:
-        mark === undefined ? Math.max(...names.map((_, row) => sum(stacks.map(({ values }) => values[row])))) || 1 : 1,
+  return drawChart(
+    { height: names.length * ROW_HEIGHT + 8, alternative },
+    {
+      grid: { left, right, top: 4, bottom: 4, outerBoundsMode: "none" },
+      xAxis: {
+        type: "value",
+        show: false,
+        min: 0,
+        max: mark === undefined ? Math.max(...totals) || 1 : 1,
+      },
+      yAxis: {
+        type: "category",
+        inverse: true,
+        data: [...names],
+        axisTick: { show: false },
+        axisLine: { lineStyle: { color: LINE } },
+        axisLabel: { ...TEXT_STYLE, interval: 0, width: Math.min(left, CHART_WIDTH / 2) - 10, overflow: "break" },
+      },
+      series: [...bars, ends],
     },
-    yAxis: {
-      type: "category",
-      inverse: true,
-      data: [...names],
-      axisTick: { show: false },
-      axisLine: { lineStyle: { color: LINE } },
-      axisLabel: { ...TEXT_STYLE, interval: 0, width: Math.min(left, CHART_WIDTH / 2) - 10, overflow: "break" },
-    },
-    series: [...bars, totals],
-  });
+  );
 }
 
 const namesOf = (results: readonly StrategyResult[]): string[] => results.map(({ strategy }) => strategy.name);
@@ -97,11 +109,7 @@ export function leavesFigure(results: readonly StrategyResult[]): Figure {
   return {
     title: "Leaves by size",
     caption: "Entries that map memory, mean over all operations; fewer is better.",
-    drawing: drawBars(
-      namesOf(results),
-      stacks,
-      results.map(({ figures }) => significant(figures.leavesMean)),
-    ),
+    drawing: drawBars(namesOf(results), stacks, significant),
     legend: stacks,
     data: {
       name: "leaves-by-size",
@@ -135,11 +143,7 @@ export function mappedMemoryFigure(results: readonly StrategyResult[]): Figure |
     caption:
       `Bytes that leaves of each size map, all domains together, after ${grouped(moment)} operations, when most memory ` +
       "was mapped. (Identity maps a page that mappings share once.)",
-    drawing: drawBars(
-      namesOf(results),
-      stacks,
-      bySize.map((mapped) => bytes(sum([...mapped.values()]))),
-    ),
+    drawing: drawBars(namesOf(results), stacks, bytes),
     legend: stacks,
     data: {
       name: "mapped-memory",
@@ -163,7 +167,7 @@ export function tidinessFigure(results: readonly StrategyResult[]): Figure {
     drawing: drawBars(
       namesOf(results),
       [{ name: "tidiness", colour: "var(--series-1)", values }],
-      values.map((value) => value.toFixed(3)),
+      (value) => value.toFixed(3),
       attainable,
     ),
     data: {
@@ -179,7 +183,7 @@ export function tableMemoryFigure(results: readonly StrategyResult[]): Figure {
   return {
     title: "Table memory",
     caption: "Bytes of table pages at their peak, all domains together; less is better.",
-    drawing: drawBars(namesOf(results), [{ name: "tables", colour: "var(--series-1)", values }], values.map(bytes)),
+    drawing: drawBars(namesOf(results), [{ name: "tables", colour: "var(--series-1)", values }], bytes),
     data: {
       name: "table-memory",
       columns: ["strategy", "tableBytesPeak"],
@@ -210,7 +214,7 @@ export function missesFigure(results: readonly StrategyResult[]): Figure | null 
     drawing: drawBars(
       accessed.map(({ name }) => name),
       stacks,
-      missesOf.map((misses) => sum(misses).toFixed(3)),
+      (value) => value.toFixed(3),
     ),
     legend: stacks,
     data: {

@@ -9,6 +9,7 @@ import { SVGRenderer } from "echarts/renderers.js";
 import type { EChartsOption } from "echarts/types/dist/echarts";
 import { type ChartData, downloads } from "./data.js";
 import { Html, html } from "./html.js";
+import { heading, type Level } from "./page.js";
 
 echarts.use([BarChart, CustomChart, LineChart, ScatterChart, GridComponent, MarkLineComponent, SVGRenderer]);
 
@@ -27,19 +28,26 @@ export const leafColour = (index: number): string => `var(--leaf-${Math.min(inde
 export const SERIES_COLOURS = 6;
 export const seriesColour = (index: number): string => `var(--series-${(index % SERIES_COLOURS) + 1})`;
 
+export interface Drawing {
+  readonly height: number;
+  /** What it shows, for who cannot see it. */
+  readonly alternative: string;
+}
+
 /** An SVG of this option, CHART_WIDTH wide; the same bytes for the same option. Nothing of it is clipped. */
-export function drawChart(height: number, option: EChartsOption): Html {
+export function drawChart({ height, alternative }: Drawing, option: EChartsOption): Html {
   const chart = echarts.init(null, null, { renderer: "svg", ssr: true, width: CHART_WIDTH, height });
   try {
     chart.setOption({ animation: false, textStyle: TEXT_STYLE, ...option });
     const svg = chart.renderToSVGString({ useViewBox: true });
     // What the library marks for scripts that this file has not, and clip paths that cut nothing off; both are numbered
-    // through all charts that it ever drew.
+    // through all charts that it ever drew. Within HTML the namespaces are known, and the ground is the page's.
     return new Html(
       svg
         .replace(/<(style|defs)\s*>.*?<\/\1>\s*/gs, "")
+        .replace(/ (?:xmlns(?::xlink)?|version|baseProfile)="[^"]*"|<rect [^>]*fill="none"><\/rect>\n/g, "")
         .replace(/ (?:class="zr[^"]*"|clip-path="[^"]*"|ecmeta_\w+="[^"]*"|pointer-events="[^"]*")/g, "")
-        .replace(/<svg /, '<svg aria-hidden="true" '),
+        .replace(/<svg /, () => html`<svg role="img" aria-label="${alternative}" `.text),
     );
   } finally {
     chart.dispose();
@@ -60,7 +68,8 @@ function sign(entry: LegendEntry): Html {
 }
 
 export function legend(entries: readonly LegendEntry[]): Html {
-  return html`<ul class="legend">${entries.map((entry) => html`<li>${sign(entry)} ${entry.name}</li>`)}</ul>`;
+  const numbered = entries.some((entry) => "number" in entry);
+  return html`<ul class="${numbered ? "legend numbers" : "legend"}">${entries.map((entry) => html`<li>${sign(entry)} ${entry.name}</li>`)}</ul>`;
 }
 
 export interface Figure {
@@ -72,9 +81,9 @@ export interface Figure {
   readonly data?: ChartData;
 }
 
-export function figure({ title, caption, drawing, legend: entries, data }: Figure): Html {
+export function figure(level: Level, { title, caption, drawing, legend: entries, data }: Figure): Html {
   return html`<figure>
-<h3>${title}</h3>
+${heading(level, title)}
 ${drawing}
 ${entries ? legend(entries) : ""}
 <figcaption>${caption}</figcaption>

@@ -6,7 +6,7 @@ import { documentLink } from "./data.js";
 import { type Html, html } from "./html.js";
 import { spaceMaps } from "./map-figure.js";
 import { spanFigure } from "./over-time.js";
-import { definitions, page, section } from "./page.js";
+import { below, definitions, type Level, page, section } from "./page.js";
 import { strategyTable } from "./strategy-table.js";
 import type { ReportedComparison } from "./reported.js";
 import { importerTidinessFigure } from "./tidiness.js";
@@ -22,12 +22,21 @@ export interface Provenance {
   readonly documentName: string;
 }
 
-/** @param of whom the data is, where a page has that of several: its files are called after it */
-const figures = (all: readonly Figure[], of?: string): Html => html`<div class="figures">
-${all.map((each) =>
-  figure(of === undefined || !each.data ? each : { ...each, data: { ...each.data, name: `${of}.${each.data.name}` } }),
-)}
+/** Where the sections of a comparison stand. */
+export interface SectionPlace {
+  /** Of their headings. */
+  readonly level: Level;
+  /** Of whom the data is, where a page has that of several: its files are called after it. */
+  readonly of?: string;
+}
+
+function figures(all: readonly Figure[], { level, of }: SectionPlace): Html {
+  const named = (each: Figure): Figure =>
+    of === undefined || !each.data ? each : { ...each, data: { ...each.data, name: `${of}.${each.data.name}` } };
+  return html`<div class="figures">
+${all.map((each) => figure(level, named(each)))}
 </div>`;
+}
 
 /**
  * The sections of a comparison, for a page of one, or of several with a name each. Charts need recordings for the IOVA
@@ -35,20 +44,22 @@ ${all.map((each) =>
  */
 export function comparisonSections(
   { results, best, remarks, warnings, domains }: ReportedComparison,
-  name?: string,
+  place: SectionPlace = { level: 2 },
 ): Html[] {
   const importers = results[0].importers;
   const span = spanFigure(results);
   const mapped = mappedMemoryFigure(results);
   const misses = missesFigure(results);
   const maps = spaceMaps(results, domains);
+  const within: SectionPlace = { ...place, level: below(place.level) };
   return [
     ...remarks.map((sentence) => html`<p>${sentence}</p>`),
     ...(warnings.length === 0
       ? []
       : [html`<div class="warnings"><ul>${warnings.map((line) => html`<li>${line.trim()}</li>`)}</ul></div>`]),
-    section("Strategies", strategyTable(results, best)),
+    section(place.level, "Strategies", strategyTable(results, best)),
     section(
+      place.level,
       "Charts",
       figures(
         [
@@ -61,16 +72,23 @@ export function comparisonSections(
           ...(misses ? [misses] : []),
           ...(span ? [span] : []),
         ],
-        name,
+        within,
       ),
     ),
     ...(maps
       ? [
           section(
-            "Map of the IOVA space",
+            place.level,
+            "Maps of the IOVA space",
             html`<p class="note">${maps.caption}</p>`,
             legend(maps.legend),
-            figures(maps.figures, name),
+            ...maps.domains.map(({ name, mapped, figures: ofDomain }) =>
+              section(
+                within.level,
+                `Domain ${name}, ${mapped} mapped`,
+                figures(ofDomain, { ...within, level: below(within.level) }),
+              ),
+            ),
           ),
         ]
       : []),
@@ -91,6 +109,7 @@ export function inputsList(inputs: Provenance["inputs"], ...before: readonly (re
 /** How it was made, with the command to repeat it and the result as a document. */
 export function provenanceSection({ version, command, inputs, document, documentName }: Provenance): Html {
   return section(
+    2,
     "How this was made",
     html`<pre>${command}</pre>`,
     inputsList(inputs, ["iommu-lab", version]),

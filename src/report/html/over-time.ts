@@ -49,47 +49,56 @@ export function spanFigure(results: readonly StrategyResult[]): Figure | null {
     axisLine: { show: true, lineStyle: { color: LINE } },
   } as const;
   const end = operations[operations.length - 1];
+  const alternative = lines
+    .map(
+      ({ name, values }) =>
+        `${name}: at most ${bytes(Math.max(...values))}, ${bytes(values[values.length - 1])} at the end`,
+    )
+    .join("; ");
   return {
     title: "IOVA space over time",
     caption:
       "Widest IOVA space, highest end minus lowest start of what is mapped, and the memory that is mapped, over the " +
       `operations (logarithmic; the most in each stretch of ${grouped(operations[0])} operations).`,
-    drawing: drawChart(260, {
-      grid: { left: 66, right: 16, top: 10, bottom: 44, outerBoundsMode: "none" },
-      xAxis: {
-        ...axis,
-        type: "value",
-        min: 0,
-        max: end,
-        interval: end / 2,
-        name: "operations",
-        nameLocation: "middle",
-        nameGap: 26,
-        nameTextStyle: { ...TEXT_STYLE, color: MUTED },
-        splitLine: { show: false },
-        axisLabel: {
-          ...axis.axisLabel,
-          formatter: (value: number) => grouped(Math.round(value)),
-          alignMinLabel: "left",
-          alignMaxLabel: "right",
+    drawing: drawChart(
+      { height: 260, alternative },
+      {
+        grid: { left: 66, right: 16, top: 10, bottom: 44, outerBoundsMode: "none" },
+        xAxis: {
+          ...axis,
+          type: "value",
+          min: 0,
+          max: end,
+          interval: end / 2,
+          name: "operations",
+          nameLocation: "middle",
+          nameGap: 26,
+          nameTextStyle: { ...TEXT_STYLE, color: MUTED },
+          splitLine: { show: false },
+          axisLabel: {
+            ...axis.axisLabel,
+            formatter: (value: number) => grouped(Math.round(value)),
+            alignMinLabel: "left",
+            alignMaxLabel: "right",
+          },
         },
+        yAxis: {
+          ...axis,
+          type: "value",
+          ...powersAround(lines.flatMap(({ values }) => values)),
+          axisLabel: { ...axis.axisLabel, formatter: (value: number) => bytes(2 ** value) },
+          splitLine: { lineStyle: { color: LINE } },
+        },
+        series: lines.map(({ colour, dashes, values }) => ({
+          type: "line",
+          silent: true,
+          symbol: "none",
+          step: "start",
+          lineStyle: { color: colour, width: 2, type: dashes === "" ? "solid" : dashes.split(" ").map(Number) },
+          data: [[0, height(values[0])], ...values.map((value, index) => [operations[index], height(value)])],
+        })),
       },
-      yAxis: {
-        ...axis,
-        type: "value",
-        ...powersAround(lines.flatMap(({ values }) => values)),
-        axisLabel: { ...axis.axisLabel, formatter: (value: number) => bytes(2 ** value) },
-        splitLine: { lineStyle: { color: LINE } },
-      },
-      series: lines.map(({ colour, dashes, values }) => ({
-        type: "line",
-        silent: true,
-        symbol: "none",
-        step: "start",
-        lineStyle: { color: colour, width: 2, type: dashes === "" ? "solid" : dashes.split(" ").map(Number) },
-        data: [[0, height(values[0])], ...values.map((value, index) => [operations[index], height(value)])],
-      })),
-    }),
+    ),
     legend: lines,
     data: {
       name: "iova-space",

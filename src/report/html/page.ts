@@ -11,17 +11,30 @@ export interface Page {
   readonly sections: readonly Html[];
 }
 
-export function section(title: string, ...content: readonly Html[]): Html {
+/** How deep a heading is: 1 is the page's, of which there is one. */
+export type Level = 2 | 3 | 4 | 5;
+
+/** Of what stands within something of this level. Throws where a page would be deeper than a reader can follow. */
+export function below(level: Level): Level {
+  if (level === 5) throw new RangeError("headings go down to h5");
+  return (level + 1) as Level;
+}
+
+export function heading(level: Level, title: string): Html {
+  return html`<h${level}>${title}</h${level}>`;
+}
+
+export function section(level: Level, title: string, ...content: readonly Html[]): Html {
   return html`<section>
-<h2>${title}</h2>
+${heading(level, title)}
 ${content}
 </section>`;
 }
 
-/** A section of sections, to which a link `#id` on the page leads. */
+/** A section of sections, which are of level 3, to which a link `#id` on the page leads. */
 export function chapter(id: string, title: string, ...sections: readonly Html[]): Html {
   return html`<article id="${id}">
-<h2>${title}</h2>
+${heading(2, title)}
 ${sections}
 </article>`;
 }

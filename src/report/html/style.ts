@@ -19,9 +19,11 @@ export const STYLE = `
 body { margin: 0; background: var(--paper); color: var(--ink); font: 16px/1.5 system-ui, sans-serif; }
 main { max-width: 1180px; margin: 0 auto; padding: 1.5rem 1rem 3rem; }
 h1 { font-size: 1.4rem; line-height: 1.35; margin: 0 0 1rem; max-width: 60rem; }
-h2 { font-size: 1.15rem; margin: 2.5rem 0 .75rem; padding-top: 1rem; border-top: 1px solid var(--line); }
-h3 { font-size: 1rem; margin: 0 0 .25rem; overflow-wrap: anywhere; }
-article > h2 { font-size: 1.35rem; border-top-width: 3px; border-top-color: var(--ink); }
+h2, h3, h4, h5 { overflow-wrap: anywhere; }
+section > :is(h2, h3) { font-size: 1.15rem; margin: 2.5rem 0 .75rem; padding-top: 1rem; border-top: 1px solid var(--line); }
+section section > :is(h3, h4) { font-size: 1.05rem; margin: 1.5rem 0 .5rem; padding-top: 0; border-top: 0; }
+figure > :is(h3, h4, h5) { font-size: 1rem; margin: 0 0 .25rem; }
+article > h2 { font-size: 1.35rem; margin: 3rem 0 .75rem; padding-top: 1rem; border-top: 3px solid var(--ink); }
 p { margin: 0 0 .75rem; }
 a { color: var(--accent); }
 code, pre { font-family: ui-monospace, monospace; font-size: .875em; }
@@ -30,14 +32,14 @@ pre { overflow-x: auto; padding: .75rem; background: var(--field); }
 .subject { overflow-wrap: anywhere; margin: 0 0 .5rem; }
 .warnings { border-left: 4px solid var(--leaf-1); margin: 1rem 0; padding: .25rem 0 .25rem .75rem; overflow-wrap: anywhere; }
 .warnings ul { margin: 0; padding-left: 1.25rem; }
-.scroll { overflow-x: auto; }
+.scroll { overflow-x: auto; margin-bottom: 1rem; }
 table { border-collapse: collapse; font-size: .875rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .3rem .6rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
 thead th { vertical-align: bottom; white-space: normal; }
 th:first-child, td.words { text-align: left; }
 .strategies th:first-child { position: sticky; left: 0; background: var(--paper); }
 .regression th:first-child { min-width: 9rem; white-space: normal; overflow-wrap: anywhere; }
-.strategies .best > * { background: var(--field); }
+.strategies .best > :is(th, td) { background: var(--field); }
 dl { display: grid; grid-template-columns: minmax(0, 1fr); gap: 0 1rem; font-size: .875rem; color: var(--muted); }
 dt { font-weight: 600; color: var(--ink); }
 dd { margin: 0 0 .4rem; overflow-wrap: anywhere; }
@@ -46,6 +48,7 @@ figure { margin: 0; min-width: 0; }
 figure > svg { display: block; width: 100%; max-width: 420px; height: auto; font-family: inherit; }
 figcaption { margin: .25rem 0; }
 .legend { display: flex; flex-wrap: wrap; gap: .1rem 1rem; list-style: none; margin: .25rem 0; padding: 0; font-size: .8125rem; }
+.legend.numbers { display: grid; grid-template-columns: repeat(auto-fill, minmax(15rem, 1fr)); }
 .legend svg { vertical-align: middle; }
 .downloads { margin: 0; }
 @media (min-width: 700px) { dl { grid-template-columns: max-content minmax(0, 1fr); } h1 { font-size: 1.6rem; } }
@@ -53,7 +56,8 @@ figcaption { margin: .25rem 0; }
   @page { margin: 12mm; }
   body { font-size: 10pt; }
   main { max-width: none; padding: 0; }
-  h2 { break-after: avoid; }
+  h1 { font-size: 15pt; }
+  h2, h3, h4, h5, .legend { break-after: avoid; }
   figure, tr, .warnings { break-inside: avoid; }
   .figures { grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 6mm; }
   .scroll { overflow: visible; }

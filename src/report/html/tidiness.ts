@@ -10,6 +10,10 @@ const HEIGHT_INSIDE = HEIGHT - GRID.top - GRID.bottom;
 const SYMBOL = 9;
 const LABEL_HEIGHT = 16;
 const CHARACTER_WIDTH = 7;
+/** Between symbol and label, and behind it. */
+const GAP = 8;
+/** Labels of points at the top may stand a little above the axes. */
+const TOP_INSIDE = HEIGHT_INSIDE + LABEL_HEIGHT / 2;
 
 /** Pixels within the axes, from the left and from below. */
 interface Point {
@@ -18,17 +22,19 @@ interface Point {
   readonly y: number;
 }
 
-/** Points that are too close to each other for a label each, and where their common one is. */
-interface Crowd {
-  readonly points: readonly Point[];
-  readonly label: string;
-  /** Where there is room for it: above a crowd that is too broad for either side. */
-  readonly side: "left" | "right" | "top";
-  /** What points and label cover. */
+/** Pixels within the axes. */
+interface Box {
   readonly left: number;
   readonly right: number;
   readonly below: number;
   readonly above: number;
+}
+
+/** Points with a common label: they lie upon each other, or there is no room for one each. */
+interface Crowd {
+  readonly points: readonly Point[];
+  readonly label: string;
+  readonly symbols: Box;
 }
 
 /** Numbers in order, those that follow each other as a range: "1, 3–5". */
@@ -43,40 +49,94 @@ function rangesOf(numbers: readonly number[]): string {
 }
 
 function crowd(points: readonly Point[]): Crowd {
-  const label = rangesOf(points.map(({ number }) => number));
-  const width = label.length * CHARACTER_WIDTH + SYMBOL;
+  const sorted = [...points].sort((a, b) => a.number - b.number);
   const [xs, ys] = [points.map(({ x }) => x), points.map(({ y }) => y)];
-  const [least, most] = [Math.min(...xs), Math.max(...xs)];
-  const side = most + width <= WIDTH_INSIDE ? "right" : least >= width ? "left" : "top";
-  const above = Math.max(...ys) + LABEL_HEIGHT / 2;
   return {
-    points,
-    label,
-    side,
-    left: side === "left" ? least - width : least - SYMBOL / 2,
-    right: side === "right" ? most + width : most + SYMBOL / 2,
-    below: Math.min(...ys) - LABEL_HEIGHT / 2,
-    above: side === "top" ? above + LABEL_HEIGHT : above,
+    points: sorted,
+    label: rangesOf(sorted.map(({ number }) => number)),
+    symbols: {
+      left: Math.min(...xs) - SYMBOL / 2,
+      right: Math.max(...xs) + SYMBOL / 2,
+      below: Math.min(...ys) - SYMBOL / 2,
+      above: Math.max(...ys) + SYMBOL / 2,
+    },
   };
 }
 
-/** Joins crowds until none lies upon another. */
-function crowdsOf(points: readonly Point[]): Crowd[] {
-  const crowds = points.map((point) => crowd([point]));
-  const meet = (a: Crowd, b: Crowd): boolean =>
-    a.left < b.right && b.left < a.right && a.below < b.above && b.below < a.above;
+const meet = (a: Box, b: Box): boolean =>
+  a.left < b.right && b.left < a.right && a.below < b.above && b.below < a.above;
+
+/** Where a label could stand, the best place first: beside its symbols, below or above them. */
+function placesOf({ label, symbols }: Crowd): Box[] {
+  const width = label.length * CHARACTER_WIDTH + GAP;
+  const middle = (symbols.below + symbols.above) / 2;
+  const beside = { below: middle - LABEL_HEIGHT / 2, above: middle + LABEL_HEIGHT / 2 };
+  const under = { below: symbols.below - LABEL_HEIGHT, above: symbols.below };
+  const over = { below: symbols.above, above: symbols.above + LABEL_HEIGHT };
+  const onward = { left: symbols.left, right: symbols.left + width };
+  const back = { left: symbols.right - width, right: symbols.right };
+  return [
+    { left: symbols.right, right: symbols.right + width, ...beside },
+    { left: symbols.left - width, right: symbols.left, ...beside },
+    ...[onward, back].flatMap((sides) => [
+      { ...sides, ...under },
+      { ...sides, ...over },
+    ]),
+  ].filter(
+    ({ left, right, below, above }) =>
+      left >= -SYMBOL && right <= WIDTH_INSIDE + GAP && below >= -SYMBOL && above <= TOP_INSIDE,
+  );
+}
+
+/** With the crowds of these indices as one. */
+function joined(crowds: readonly Crowd[], a: number, b: number): Crowd[] {
+  const rest = crowds.filter((_, index) => index !== a && index !== b);
+  return [...rest, crowd([...crowds[a].points, ...crowds[b].points])];
+}
+
+const distance = (a: Crowd, b: Crowd): number =>
+  Math.hypot(
+    a.symbols.left + a.symbols.right - b.symbols.left - b.symbols.right,
+    a.symbols.below + a.symbols.above - b.symbols.below - b.symbols.above,
+  );
+
+interface Label {
+  readonly label: string;
+  readonly place: Box;
+}
+
+/** Crowds with a place for each label: none upon another, or upon a symbol. */
+function labelled(points: readonly Point[]): Label[] {
+  let crowds = points.map((point) => crowd([point]));
   for (let i = 0; i < crowds.length; ) {
-    const other = crowds.findIndex((each, j) => j > i && meet(crowds[i], each));
-    if (other < 0) {
-      i++;
-      continue;
+    const other = crowds.findIndex((each, j) => j > i && meet(crowds[i].symbols, each.symbols));
+    if (other < 0) i++;
+    else {
+      crowds = joined(crowds, i, other);
+      // What was joined is larger, and may reach what was passed.
+      i = 0;
     }
-    const [gone] = crowds.splice(other, 1);
-    crowds[i] = crowd([...crowds[i].points, ...gone.points].sort((a, b) => a.number - b.number));
-    // What was joined is larger, and may reach what was passed.
-    i = 0;
   }
-  return crowds;
+  while (true) {
+    const labels: Label[] = [];
+    const taken = crowds.map(({ symbols }) => symbols);
+    const crowded = crowds.findIndex((each) => {
+      const place = placesOf(each).find((box) => taken.every((other) => !meet(box, other)));
+      if (place === undefined) return true;
+      taken.push(place);
+      labels.push({ label: each.label, place });
+      return false;
+    });
+    if (crowded < 0) return labels;
+    if (crowds.length === 1) return [{ label: crowds[0].label, place: crowds[0].symbols }];
+    const near = (index: number): number => distance(crowds[crowded], crowds[index]);
+    const others = crowds.map((_, index) => index).filter((index) => index !== crowded);
+    crowds = joined(
+      crowds,
+      crowded,
+      others.reduce((best, index) => (near(index) < near(best) ? index : best)),
+    );
+  }
 }
 
 /** @param index which of the importers */
@@ -101,39 +161,49 @@ export function importerTidinessFigure(results: readonly StrategyResult[], index
       axisLine: { show: true, lineStyle: { color: LINE } },
       splitLine: { lineStyle: { color: LINE } },
     }) as const;
-  const crowds = crowdsOf(
+  const alternative = values
+    .map(({ name, iommu, importer: its }) => `${name}: IOMMU ${iommu.toFixed(3)}, ${importer} ${its.toFixed(3)}`)
+    .join("; ");
+  const labels = labelled(
     values.map((value) => ({ number: value.number, x: value.iommu * WIDTH_INSIDE, y: value.importer * HEIGHT_INSIDE })),
   );
   return {
     title: `Tidiness of the IOMMU and of ${importer}`,
     caption: "Fewest entries possible, divided by those used, on each side; the upper right corner is tidy for both.",
-    drawing: drawChart(HEIGHT, {
-      grid: { ...GRID, outerBoundsMode: "none" },
-      xAxis: { ...axis("IOMMU"), nameGap: 26 },
-      yAxis: { ...axis(importer), nameGap: 40 },
-      series: [
-        {
-          type: "scatter",
-          silent: true,
-          symbolSize: SYMBOL,
-          itemStyle: { color: ACCENT, opacity: 1 },
-          data: values.map((value) => [value.iommu, value.importer]),
-        },
-        {
-          type: "scatter",
-          silent: true,
-          symbolSize: 0,
-          label: { ...TEXT_STYLE, show: true, distance: SYMBOL, formatter: "{b}" },
-          data: crowds.map(({ label, side, points, below, above }) => {
-            const xs = points.map(({ x }) => x);
-            const [least, most] = [Math.min(...xs), Math.max(...xs)];
-            const x = { left: least, right: most, top: (least + most) / 2 }[side];
-            const y = side === "top" ? above - LABEL_HEIGHT * 1.5 : (below + above) / 2;
-            return { name: label, value: [x / WIDTH_INSIDE, y / HEIGHT_INSIDE], label: { position: side } };
-          }),
-        },
-      ],
-    }),
+    drawing: drawChart(
+      { height: HEIGHT, alternative },
+      {
+        grid: { ...GRID, outerBoundsMode: "none" },
+        xAxis: { ...axis("IOMMU"), nameGap: 26 },
+        yAxis: { ...axis(importer), nameGap: 40 },
+        series: [
+          {
+            type: "scatter",
+            silent: true,
+            symbolSize: SYMBOL,
+            itemStyle: { color: ACCENT, opacity: 1 },
+            data: values.map((value) => [value.iommu, value.importer]),
+          },
+          {
+            type: "scatter",
+            silent: true,
+            symbolSize: 0,
+            label: {
+              ...TEXT_STYLE,
+              show: true,
+              position: "inside",
+              formatter: "{b}",
+              // Lines of the grid do not run through it.
+              backgroundColor: "var(--paper)",
+            },
+            data: labels.map(({ label, place: { left, right, below, above } }) => ({
+              name: label,
+              value: [(left + right) / 2 / WIDTH_INSIDE, (below + above) / 2 / HEIGHT_INSIDE],
+            })),
+          },
+        ],
+      },
+    ),
     legend: values.map((value) => ({
       name: `${value.name} (${value.iommu.toFixed(3)}, ${value.importer.toFixed(3)})`,
       number: value.number,
