@@ -195,7 +195,6 @@ export const REGIME_WALK_TAGS = 320;
 export const WALK_TAG_FIRST = 0;
 export const WALK_TAG_SECOND = 16;
 export const WALK_TAG_NESTED = 32;
-export const WALK_TAGS_BYTES = 48;
 /** u32: 1 + the index of its context entry (STE) and of its PASID entry (CD) in the caches of these, or 0. */
 export const REGIME_CONTEXT = 368;
 export const REGIME_PASID = 372;
@@ -325,7 +324,6 @@ export const STALE_FROM_IOTLB = 1;
 export const STALE_FROM_STRUCTURES = 2;
 
 // ---- An IOTLB (assembly/cache/iotlb.ts), offsets in bytes. ----
-export const IOTLB_BYTES = 16;
 export const IOTLB_ENTRY_BYTES = 32;
 /** u32: its entries, and their number. */
 export const IOTLB_ENTRIES = 0;
