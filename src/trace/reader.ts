@@ -263,26 +263,4 @@ export class TraceReader {
   }
 }
 
-/**
- * Reads a whole trace from its chunks. When the source fails, what came before has been delivered.
- * @throws TraceError as TraceReader; whatever the source throws
- */
-export async function readTrace(
-  instance: TraceInstance,
-  chunks: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
-  options: TraceReaderOptions,
-): Promise<TraceReader> {
-  const reader = new TraceReader(instance, options);
-  try {
-    for await (const chunk of chunks) reader.push(chunk);
-  } finally {
-    try {
-      reader.end();
-    } finally {
-      reader.close();
-    }
-  }
-  return reader;
-}
-
 export type { BatchSink, OperationBatch, TraceConflict, TraceDomain, TraceInstance };

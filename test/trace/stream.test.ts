@@ -7,7 +7,7 @@ import fc from "fast-check";
 import { afterAll, describe, expect, it } from "vitest";
 import { TraceError } from "../../src/trace/errors.js";
 import { openTrace } from "../../src/trace/open.js";
-import { type OperationBatch, readTrace } from "../../src/trace/reader.js";
+import { type OperationBatch, TraceReader } from "../../src/trace/reader.js";
 import { check, decode, newInstance, read, summary, TraceText, type Where } from "./support.js";
 
 const fixtures = fileURLToPath(new URL("../fixtures/traces/", import.meta.url));
@@ -156,13 +156,18 @@ describe("files", () => {
     const packed = gzipSync(text);
     const path = write("cut.gz", packed.subarray(0, packed.length >> 1));
     const batches: OperationBatch[] = [];
-    const reading = readTrace(newInstance(), openTrace(path), { onBatch: (batch) => batches.push(batch) });
-    await expect(reading).rejects.toMatchObject({
+    const reader = new TraceReader(newInstance(), { onBatch: (batch) => batches.push(batch) });
+    const reading = async () => {
+      for await (const chunk of openTrace(path)) reader.push(chunk);
+    };
+    await expect(reading()).rejects.toMatchObject({
       name: "TraceError",
       code: "gzip",
       file: path,
       message: `${path}: the gzip data ends too early`,
     });
+    reader.end();
+    reader.close();
     const whole = read(text).operations;
     const operations = decode(batches);
     expect(operations.length).toBeGreaterThan(20);
