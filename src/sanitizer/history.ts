@@ -34,7 +34,10 @@ export interface Invalidation extends Moment {
 export interface Assignment extends Moment {
   readonly source: number;
   readonly pasid: number | null;
-  readonly owner: bigint;
+  /** Null: its requests are refused. */
+  readonly owner: bigint | null;
+  /** What second-stage translations are tagged with behind a first stage; null: there are none. */
+  readonly nestedOwner: bigint | null;
   readonly roots: readonly bigint[];
   /** There is no first stage. */
   readonly secondOnly: boolean;

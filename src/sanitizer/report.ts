@@ -8,6 +8,7 @@ const MISTAKES: Readonly<Record<Mistake, string>> = {
   forgotten: "no invalidation was given",
   late: "the invalidation came too late",
   "before-unmap": "the invalidation came before the unmap",
+  "before-configuration": "the invalidation came before that of the cached configuration",
   "wrong-domain": "the invalidation names another domain",
   "wrong-pasid": "the invalidation names another PASID",
   "wrong-asid": "the invalidation names another ASID",

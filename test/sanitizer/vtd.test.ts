@@ -220,6 +220,40 @@ const CASES: readonly Case[] = [
     expected: { mistake: "configuration", cache: "context cache", now: null },
   },
   {
+    name: "an IOTLB that answers a device which was detached",
+    options: CACHES,
+    wrong: ({ driver }) => {
+      driver.clearPresent(driver.pasidAt(NIC, 0));
+      driver.invalidate(pasidCache("pasid", { domain: NIC_DOMAIN }));
+    },
+    right: ({ driver }) => {
+      driver.clearPresent(driver.pasidAt(NIC, 0));
+      driver.invalidate(pasidCache("pasid", { domain: NIC_DOMAIN }), iotlb("domain", { domain: NIC_DOMAIN }));
+    },
+    expected: { mistake: "forgotten", from: "IOTLB", now: null, change: expect.objectContaining({ kind: "moved" }) },
+  },
+  {
+    name: "an IOTLB that was invalidated before the PASID cache",
+    options: CACHES,
+    wrong: ({ driver }) => {
+      driver.clearPresent(driver.pasidAt(NIC, 0));
+      driver.invalidate(iotlb("domain", { domain: NIC_DOMAIN }));
+      outcome(driver.unit, { sid: NIC, iova: IOVA, access: "write" });
+      expect(driver.unit.sanitizer?.take()).toMatchObject([{ mistake: "configuration" }]);
+      driver.invalidate(pasidCache("pasid", { domain: NIC_DOMAIN }));
+    },
+    right: ({ driver }) => {
+      driver.clearPresent(driver.pasidAt(NIC, 0));
+      driver.invalidate(pasidCache("pasid", { domain: NIC_DOMAIN }), iotlb("domain", { domain: NIC_DOMAIN }));
+    },
+    expected: {
+      mistake: "before-configuration",
+      from: "IOTLB",
+      change: expect.objectContaining({ kind: "moved" }),
+      invalidation: expect.objectContaining({ text: `IOTLB invalidation, domain, domain ${NIC_DOMAIN}` }),
+    },
+  },
+  {
     name: "an IOTLB that still has the domain that the device left",
     wrong: (machine) => {
       move(machine);
@@ -358,7 +392,9 @@ describe("a device that keeps translations", () => {
     const { machine, use } = await ask();
     use();
     const expected = { mistake: "device-tlb", from: "device TLB", source: NIC, iova: IOVA + 8n, physical: BUFFER + 8n };
-    expect(machine.driver.unit.sanitizer?.take()).toMatchObject([expected]);
+    const [stale] = machine.driver.unit.sanitizer?.take() ?? [];
+    expect(stale).toMatchObject({ ...expected, change: { kind: "unmapped", first: IOVA } });
+    expect(stale.change?.operation).toBeLessThan(stale.operation);
   });
 
   test("is not found when it was", async () => {
