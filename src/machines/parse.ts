@@ -5,7 +5,7 @@ import { IommuError } from "../engine/errors.js";
 import { defaultLevels, type FormatDescription, findFormat } from "../engine/formats.js";
 import type { Machine } from "./machine.js";
 import { COMMON_STRUCTURES } from "./presets.js";
-import { machineSchema } from "./schema.js";
+import { machineSchema, stageOf } from "./schema.js";
 
 /** Throws `invalid`, naming `file`, the field and what was expected. */
 export function parseMachine(text: string, file: string, formats: readonly FormatDescription[]): Machine {
@@ -27,10 +27,12 @@ export function parseMachine(text: string, file: string, formats: readonly Forma
   if (levels !== undefined && (levels < minLevels || levels > maxLevels)) {
     throw fault(`levels: expected ${minLevels} to ${maxLevels}, which ${format.name} has`);
   }
+  const stage = stageOf(format.name);
+  if (machine.stage !== stage) throw fault(`stage: expected ${stage}, as ${format.name} is`);
   const iotlb = caches.iotlb.map(({ pageSizes, ...geometry }): IotlbGeometry => {
     return pageSizes === undefined ? geometry : { ...geometry, pageSizes: bitmap(pageSizes) };
   });
-  const structures = { [`${machine.stage}Stage`]: COMMON_STRUCTURES };
+  const structures = { [`${stage}Stage`]: COMMON_STRUCTURES };
   return {
     title: machine.name,
     ...machine,

@@ -142,7 +142,9 @@ describe("a machine of the user's own", () => {
       'caches.secondStage: unknown field "6"',
       { ...OWN, caches: { iotlb: [{ ways: 1 }], secondStage: { 6: { ways: 1 } } } },
     ],
-    ["caches.secondStage: expected firstStage", { ...OWN, stage: "first" }],
+    ["caches.secondStage: expected firstStage", { ...OWN, format: "x86_64" }],
+    ["stage: expected second, as vtdss is", { ...LEAST, stage: "first" }],
+    ["stage: expected first, as vmsav8-4k is", { ...LEAST, format: "vmsav8-4k", stage: "second" }],
     ["pcieBench.windows: expected array, which is missing", measured({})],
     ["pcieBench.windows[1]: expected a multiple of readBytes, 64", measured({ windows: [4096, 100] })],
     ["pcieBench.off: expected a figure for each of 2 windows, found 1", measured({ windows: [4096, 8192], off: [1] })],
@@ -268,6 +270,22 @@ describe("pcie-bench", async () => {
     // 4,096 pages of 16 KiB, four entries a walk without paging-structure caches.
     expect(small.windows.at(-1)?.iotlbMissRate).toBeCloseTo(1 - 64 / 4096, 2);
     expect(small.windows.at(-1)?.readsPerMiss).toBe(4);
+  });
+
+  it("misses nothing of a window that the IOTLB holds, however large", () => {
+    const windows = [2 ** 26, 2 ** 26 + 64];
+    const own = parse({ ...LEAST, caches: { iotlb: [{ sets: 2 ** 14, ways: 1 }] }, pcieBench: { windows } });
+    const [, small] = pcieBench(engine, [own]);
+    expect(small.windows[0]).toMatchObject({ iotlbMissRate: 0, readsPerMiss: 0 });
+    // A page more than there are sets: two of them take turns, at one read in a million.
+    expect(small.windows[1].iotlbMissRate).toBeLessThan(2 ** -12);
+  });
+
+  it("adds nothing for translation where there is none", () => {
+    const [off, small] = pcieBench(engine, [parse({ ...OWN, pcieBench: { windows: [4096] } })]);
+    const withoutHits = (OWN.figures.dmaReadNs * 1000) / OWN.figures.dmaReadsInFlight;
+    expect(off.windows[0].gbps).toBeCloseTo(512_000 / withoutHits, 9);
+    expect(small.windows[0].gbps).toBeLessThan(off.windows[0].gbps);
   });
 
   it("sets what was measured on the user's machine beside it, over his windows", () => {
