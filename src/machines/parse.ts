@@ -1,5 +1,7 @@
 /** A machine of the user's own, from a JSON file that schema.ts describes. */
 import type { IotlbGeometry } from "../access/simulator.js";
+import { EVERY_SIZE } from "../cache/cache.js";
+import { sharedSizes } from "../cache/geometry.js";
 import { firstIssue } from "../document-issue.js";
 import { IommuError } from "../engine/errors.js";
 import { defaultLevels, type FormatDescription, findFormat } from "../engine/formats.js";
@@ -32,13 +34,15 @@ export function parseMachine(text: string, file: string, formats: readonly Forma
   const iotlb = caches.iotlb.map(({ pageSizes, ...geometry }): IotlbGeometry => {
     return pageSizes === undefined ? geometry : { ...geometry, pageSizes: bitmap(pageSizes) };
   });
-  const structures = { [`${stage}Stage`]: COMMON_STRUCTURES };
-  return {
-    title: machine.name,
-    ...machine,
-    levels: levels ?? defaultLevels(format),
-    caches: { ...structures, ...caches, iotlb },
-  };
+  const shared = sharedSizes(iotlb.map(({ pageSizes }) => pageSizes ?? EVERY_SIZE));
+  if (shared !== null) throw fault(`caches.iotlb[${shared}]: it takes a size of page that one before it takes`);
+  const depth = levels ?? defaultLevels(format);
+  const name = `${stage}Stage` as const;
+  const above = Object.keys(caches[name] ?? {}).find((level) => Number(level) > depth);
+  if (above !== undefined) throw fault(`caches.${name}.${above}: the tables have ${depth} levels`);
+  const common = Object.entries(COMMON_STRUCTURES).filter(([level]) => Number(level) <= depth);
+  const structures = { [name]: Object.fromEntries(common) };
+  return { title: machine.name, ...machine, levels: depth, caches: { ...structures, ...caches, iotlb } };
 }
 
 function bitmap(sizes: readonly number[]): bigint {

@@ -145,7 +145,9 @@ export const machineSchema = z
     stage: z
       .enum(["first", "second"])
       .exactOptional()
-      .describe("which stage devices go through: that of the format, which is the default (second: vtdss, vmsav8-…-s2)"),
+      .describe(
+        "which stage devices go through: that of the format, which is the default (second: vtdss, vmsav8-…-s2)",
+      ),
     caches,
     figures,
     pcieBench: pcieBench.exactOptional().describe("windows of experiment pcie-bench, and what was measured"),

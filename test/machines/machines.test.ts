@@ -93,7 +93,10 @@ describe("a machine of the user's own", () => {
     ["vmsav8-64k", "first", 3],
     ["vmsav8-4k-s2", "second", 4],
   ])("of %s has a %s stage of %i levels", (format, stage, levels) => {
-    expect(parse({ ...LEAST, format })).toMatchObject({ format, stage, levels });
+    const machine = parse({ ...LEAST, format });
+    expect(machine).toMatchObject({ format, stage, levels });
+    const structures = stage === "first" ? machine.caches.firstStage : machine.caches.secondStage;
+    expect(Object.keys(structures ?? {})).toEqual(["2", "3", "4"].slice(0, levels - 1));
   });
 
   test.each(PRESETS)("may be $name, written down", (preset) => {
@@ -141,6 +144,19 @@ describe("a machine of the user's own", () => {
     [
       'caches.secondStage: unknown field "6"',
       { ...OWN, caches: { iotlb: [{ ways: 1 }], secondStage: { 6: { ways: 1 } } } },
+    ],
+    ["caches.iotlb[1]: it takes a size of page that one before it takes", withIotlb({ ways: 64 }, { ways: 512 })],
+    [
+      "caches.iotlb[2]: it takes a size of page that one before it takes",
+      withIotlb(
+        { ways: 4, pageSizes: [4096] },
+        { ways: 2, pageSizes: [2 ** 30] },
+        { ways: 2, pageSizes: [2 ** 21, 2 ** 30] },
+      ),
+    ],
+    [
+      "caches.secondStage.4: the tables have 3 levels",
+      { ...LEAST, levels: 3, caches: { iotlb: [{ ways: 1 }], secondStage: { 2: { ways: 1 }, 4: { ways: 1 } } } },
     ],
     ["caches.secondStage: expected firstStage", { ...OWN, format: "x86_64" }],
     ["stage: expected second, as vtdss is", { ...LEAST, stage: "first" }],
