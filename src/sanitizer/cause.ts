@@ -5,10 +5,10 @@ import {
   type History,
   type Invalidation,
   type Moment,
-  meets,
   sameRoots,
   type TableChange,
 } from "./history.js";
+import { coverTogether, covers, difference, EVERYWHERE, meets, reaches, selects } from "./predicates.js";
 
 /** What was wrong with the invalidations, from the unmap (or move) to the access. */
 export type Mistake =
@@ -32,6 +32,8 @@ export type Mistake =
   | "range-too-small"
   /** What is cached of table pages was left, and one was freed. */
   | "leaf-only"
+  /** Two tables' translations bear the same tag. */
+  | "shared-tag"
   | "not-waited-for"
   /** The flush queue had not flushed yet. */
   | "lazy-window"
@@ -71,21 +73,6 @@ export interface Noted {
   readonly operation: number;
   /** Whether memory leads the address elsewhere by now, not nowhere. */
   readonly reused: boolean;
-}
-
-const EVERYWHERE = { first: 0n, last: 0xffff_ffff_ffff_ffffn };
-
-function reaches({ first = EVERYWHERE.first, last = EVERYWHERE.last }: CachePredicate, address: bigint): boolean {
-  return first <= address && address <= last;
-}
-
-/** Bits of the owner that a predicate compares and that differ. */
-function difference({ mask = 0n, owner = 0n }: CachePredicate, of: bigint): bigint {
-  return (owner ^ of) & mask;
-}
-
-function selects(predicates: readonly CachePredicate[] | undefined, owner: bigint, address: bigint): boolean {
-  return predicates?.some((one) => reaches(one, address) && difference(one, owner) === 0n) ?? false;
 }
 
 /** A change of a second stage behind a first one, and what its translations are tagged with. */
@@ -159,8 +146,14 @@ export class Judge {
       );
       if (refilled) return found("before-configuration", complete);
       const left = behind && leftBehind(candidates, complete, behind);
+      if (left) return found(left.mistake, left.invalidation);
+      const namesake = this.#namesake(access, roots);
+      if (namesake) {
+        const { operation, time } = namesake;
+        return { ...found("shared-tag"), change: { operation, time, kind: "moved" } };
+      }
       // Nothing was left: what was changed since, nobody saw.
-      return left ? found(left.mistake, left.invalidation) : { ...found("forgotten"), change: null };
+      return { ...found("forgotten"), change: null };
     }
     const leafOnly = reaching.at(-1);
     if (leafOnly) return found("leaf-only", leafOnly);
@@ -182,10 +175,11 @@ export class Judge {
     }
     const [root] = roots;
     const mapped = root && history.lastChange(root, iova, after - 1, ({ kind }) => kind === "mapped");
-    const early = history.invalidations.findLast(
-      (one) =>
-        mapped && one.operation < after && one.operation > mapped.operation && this.#drops(one, access, secondOnly),
-    );
+    const early = history.invalidations.findLast((one) => {
+      if (!mapped || one.operation > after || one.operation < mapped.operation) return false;
+      const due = one.selection.iotlb?.some((predicate) => this.#isDue(one, predicate, access.owner, roots));
+      return !due && this.#drops(one, access, secondOnly);
+    });
     if (early && change?.kind === "unmapped") return found("before-unmap", early);
     return late ? found("late", late) : found("forgotten");
   }
@@ -265,35 +259,34 @@ export class Judge {
 
   /** Whether an invalidation was due to a change of other tables, so that it is no failed one of these. */
   #isOfOthers(one: Invalidation, predicate: CachePredicate, roots: readonly bigint[]): boolean {
-    const { history } = this;
-    const others = history.assignments.flatMap(({ owner, roots: theirs }) => {
-      const named = owner !== null && difference(predicate, owner) === 0n && !sameRoots(theirs, roots);
-      return named ? [{ owner, roots: theirs.filter((root) => !roots.includes(root)) }] : [];
-    });
-    return others.some(({ owner, roots: theirs }) => {
-      const before = history.invalidations.findLast(
-        ({ operation, selection }) =>
-          operation < one.operation &&
-          selection.iotlb?.some((p) => difference(p, owner) === 0n && covers(p, predicate)),
-      );
-      const after = before?.operation ?? 0;
-      return theirs.some((root) => history.unmappedWithin(root, predicate, after, one.operation));
+    return this.history.assignments.some(({ owner, roots: theirs }) => {
+      if (owner === null || difference(predicate, owner) !== 0n || sameRoots(theirs, roots)) return false;
+      const others = theirs.filter((root) => !roots.includes(root));
+      return this.#isDue(one, predicate, owner, others);
     });
   }
-}
 
-function covers(outer: CachePredicate, inner: CachePredicate): boolean {
-  const { first = EVERYWHERE.first, last = EVERYWHERE.last } = inner;
-  return reaches(outer, first) && reaches(outer, last);
-}
+  /** Whether tables were changed where an invalidation reaches, since one before that reached as far. */
+  #isDue(one: Invalidation, predicate: CachePredicate, owner: bigint, roots: readonly bigint[]): boolean {
+    const { history } = this;
+    const before = history.invalidations.findLast(
+      ({ operation, selection }) =>
+        operation < one.operation && selection.iotlb?.some((p) => difference(p, owner) === 0n && covers(p, predicate)),
+    );
+    const after = before?.operation ?? 0;
+    return roots.some((root) => history.unmappedWithin(root, predicate, after, one.operation));
+  }
 
-/** Whether no address of a range is left out by all of the predicates. */
-function coverTogether(
-  predicates: readonly CachePredicate[],
-  { first, last }: { first: bigint; last: bigint },
-): boolean {
-  const ranges = predicates.map((one) => ({ ...EVERYWHERE, ...one })).sort((a, b) => (a.first < b.first ? -1 : 1));
-  let next = first;
-  for (const range of ranges) if (range.first <= next && range.last >= next) next = range.last + 1n;
-  return next > last;
+  /** The source, if there is one, whose translations bear the same tag although they come from other tables. */
+  #namesake({ owner, operation }: Noted, roots: readonly bigint[]): Assignment | undefined {
+    const { assignments } = this.history;
+    const whose = owner & ~this.global;
+    return assignments.findLast((one, i) => {
+      if (one.operation > operation || one.owner !== whose || sameRoots(one.roots, roots)) return false;
+      const { source, pasid } = one;
+      return !assignments.some((later, j) => {
+        return j > i && later.operation <= operation && later.source === source && later.pasid === pasid;
+      });
+    });
+  }
 }

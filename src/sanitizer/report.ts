@@ -17,6 +17,7 @@ const MISTAKES: Readonly<Record<Mistake, string>> = {
   "global-entry": "the translation is global, and an invalidation by ASID leaves those",
   "range-too-small": "the invalidation does not reach this page",
   "leaf-only": "the invalidation is for leaves only, but a table page was freed",
+  "shared-tag": "another table's translations bear the same tag",
   "not-waited-for": "nobody waited for the invalidation",
   "lazy-window": "the flush queue had not flushed yet",
   "reused-before-flush": "the address was given out again before the flush queue flushed",

@@ -363,6 +363,36 @@ describe("a flush queue", () => {
   });
 });
 
+test("an invalidation that another unmap of the table needed is no early one", async () => {
+  const machine = await boot({});
+  const { driver, nic } = machine;
+  unmap(machine);
+  driver.invalidate(iotlb("domain", { domain: NIC_DOMAIN }));
+  outcome(driver.unit, { sid: NIC, iova: IOVA + PAGE });
+  nic.unmap(iovaOf(IOVA + PAGE), PAGE);
+  outcome(driver.unit, { sid: NIC, iova: IOVA + PAGE });
+  expect(driver.unit.sanitizer?.take()).toMatchObject([{ mistake: "forgotten", change: { kind: "unmapped" } }]);
+});
+
+test("two tables under one domain ID are found where the walk for one meets entries of the other", async () => {
+  const machine = await boot(CACHES);
+  const { driver, nic, disk } = machine;
+  disk.map(iovaOf(IOVA), physicalOf(OTHER), PAGE, READ_WRITE);
+  for (const sid of [DISK, NIC]) outcome(driver.unit, { sid, iova: IOVA });
+  driver.setPasid(DISK, 0, { type: PGTT.second, domain: NIC_DOMAIN, secondTable: disk.root });
+  driver.invalidate(pasidCache("pasid", { domain: DISK_DOMAIN }), iotlb("global"));
+  for (const sid of [DISK, NIC]) outcome(driver.unit, { sid, iova: IOVA });
+  const taken = driver.unit.sanitizer?.take() ?? [];
+  const expected = { source: NIC, mistake: "shared-tag", physical: OTHER, now: BUFFER, from: "paging-structure cache" };
+  expect(taken).toMatchObject([{ ...expected, change: { kind: "moved" } }]);
+  expect(staleAccessText(taken[0], () => "the NIC")).toContain("another table's translations bear the same tag");
+
+  driver.setPasid(DISK, 0, { type: PGTT.second, domain: NIC_DOMAIN, secondTable: nic.root });
+  driver.invalidate(pasidCache("pasid", { domain: NIC_DOMAIN }), iotlb("global"));
+  for (const sid of [DISK, NIC]) outcome(driver.unit, { sid, iova: IOVA });
+  expect(driver.unit.sanitizer?.take()).toEqual([]);
+});
+
 test("another domain's own invalidation of the same address is no failed one", async () => {
   const machine = await boot({});
   const { driver, disk } = machine;
