@@ -1,6 +1,6 @@
 import * as layout from "../../assembly/layout.js";
 import { type CachePredicate, createCache, EVERY_SIZE, invalidateCache } from "../cache/cache.js";
-import type { CacheGeometry } from "../cache/geometry.js";
+import { type CacheGeometry, sharedSizes } from "../cache/geometry.js";
 import type { Engine } from "../engine/engine.js";
 import { IommuError } from "../engine/errors.js";
 
@@ -62,6 +62,11 @@ export class Caches {
     const { iotlb, firstStage = {}, secondStage = {}, nested, context, pasid } = geometry;
     if (iotlb.length < 1 || iotlb.length > layout.SIMULATOR_IOTLB_COUNT) {
       const why = `${iotlb.length} IOTLBs: not 1 to ${layout.SIMULATOR_IOTLB_COUNT}`;
+      throw new IommuError("invalid", "make the caches of a unit", undefined, why);
+    }
+    const shared = sharedSizes(iotlb.map(({ pageSizes }) => pageSizes ?? EVERY_SIZE));
+    if (shared !== null) {
+      const why = `IOTLB ${shared} takes a size of page that one before it takes`;
       throw new IommuError("invalid", "make the caches of a unit", undefined, why);
     }
     this.handle = linear.allocate(layout.SIMULATOR_BYTES);

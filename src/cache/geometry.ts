@@ -45,6 +45,16 @@ export function geometryFault({ sets, ways, replacement, seed = 1 }: CacheGeomet
   return null;
 }
 
+/**
+ * The first cache that takes a size of page which one before it takes, or null.
+ *
+ * @param sizes of each cache, as a bitmap
+ */
+export function sharedSizes(sizes: readonly bigint[]): number | null {
+  const index = sizes.findIndex((size, i) => sizes.slice(0, i).some((before) => (before & size) !== 0n));
+  return index < 0 ? null : index;
+}
+
 /** The number by which the WASM side knows the policy. Throws `invalid` for an impossible geometry, naming `what`. */
 export function replacementCode(geometry: CacheGeometry, what: string): number {
   const fault = geometryFault(geometry);

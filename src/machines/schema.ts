@@ -6,6 +6,12 @@ import { TRANSLATIONS } from "./machine.js";
 
 const GRANULE = 4096;
 const SECOND_STAGE_FORMAT = /^vtdss$|-s2$/;
+
+/** Which stage a format's tables are of. */
+export function stageOf(format: string): "first" | "second" {
+  return SECOND_STAGE_FORMAT.test(format) ? "second" : "first";
+}
+
 /** Windows of pcie-bench are mapped as a whole. */
 const MOST_WINDOW = 2 ** 32;
 
@@ -139,7 +145,9 @@ export const machineSchema = z
     stage: z
       .enum(["first", "second"])
       .exactOptional()
-      .describe("which stage devices go through (default: second with vtdss and vmsav8-…-s2, else first)"),
+      .describe(
+        "which stage devices go through: that of the format, which is the default (second: vtdss, vmsav8-…-s2)",
+      ),
     caches,
     figures,
     pcieBench: pcieBench.exactOptional().describe("windows of experiment pcie-bench, and what was measured"),
@@ -147,7 +155,7 @@ export const machineSchema = z
   })
   .transform(({ $schema: _, sources: __, stage, ...rest }) => ({
     ...rest,
-    stage: stage ?? (SECOND_STAGE_FORMAT.test(rest.format) ? ("second" as const) : ("first" as const)),
+    stage: stage ?? stageOf(rest.format),
   }))
   .check(({ value, issues }) => {
     const other = value.stage === "first" ? "secondStage" : "firstStage";

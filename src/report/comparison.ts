@@ -309,5 +309,7 @@ export function comparisonCsv(results: readonly StrategyResult[]): string {
     const columns = { ...figureColumns(figures), ...Object.fromEntries(ofImporters), ...accessColumns(result) };
     return { strategy: strategy.name, ...columns };
   });
-  return stringify(rows, { header: true });
+  // A row may lack a figure that another has.
+  const widestFirst = rows.toSorted((a, b) => Object.keys(b).length - Object.keys(a).length);
+  return stringify(rows, { header: true, columns: [...new Set(widestFirst.flatMap(Object.keys))] });
 }

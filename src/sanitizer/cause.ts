@@ -1,6 +1,14 @@
 /** Which invalidation a stale access lacked. */
 import type { CachePredicate } from "../cache/cache.js";
-import { type Assignment, type History, type Invalidation, type Moment, meets, sameRoots } from "./history.js";
+import {
+  type Assignment,
+  type History,
+  type Invalidation,
+  type Moment,
+  sameRoots,
+  type TableChange,
+} from "./history.js";
+import { coverTogether, covers, difference, EVERYWHERE, meets, reaches, selects } from "./predicates.js";
 
 /** What was wrong with the invalidations, from the unmap (or move) to the access. */
 export type Mistake =
@@ -10,6 +18,8 @@ export type Mistake =
   | "late"
   /** It came before the table was changed. */
   | "before-unmap"
+  /** It came while a configuration was cached that is not in memory any more, and a request brought its translation back. */
+  | "before-configuration"
   | "wrong-domain"
   | "wrong-pasid"
   | "wrong-asid"
@@ -22,6 +32,8 @@ export type Mistake =
   | "range-too-small"
   /** What is cached of table pages was left, and one was freed. */
   | "leaf-only"
+  /** Two tables' translations bear the same tag. */
+  | "shared-tag"
   | "not-waited-for"
   /** The flush queue had not flushed yet. */
   | "lazy-window"
@@ -63,19 +75,34 @@ export interface Noted {
   readonly reused: boolean;
 }
 
-const EVERYWHERE = { first: 0n, last: 0xffff_ffff_ffff_ffffn };
-
-function reaches({ first = EVERYWHERE.first, last = EVERYWHERE.last }: CachePredicate, address: bigint): boolean {
-  return first <= address && address <= last;
+/** A change of a second stage behind a first one, and what its translations are tagged with. */
+interface ChangeBehind {
+  readonly change: TableChange;
+  readonly owner: bigint;
 }
 
-/** Bits of the owner that a predicate compares and that differ. */
-function difference({ mask = 0n, owner = 0n }: CachePredicate, of: bigint): bigint {
-  return (owner ^ of) & mask;
-}
-
-function selects(predicates: readonly CachePredicate[] | undefined, owner: bigint, address: bigint): boolean {
-  return predicates?.some((one) => reaches(one, address) && difference(one, owner) === 0n) ?? false;
+/**
+ * Why a second stage's translations or table pages, whose addresses are intermediate ones, are left although an invalidation
+ * dropped what the requests' addresses lead to; null: they are not.
+ */
+function leftBehind(
+  invalidations: readonly Invalidation[],
+  dropped: Invalidation,
+  { change, owner }: ChangeBehind,
+): Pick<Cause, "mistake" | "invalidation"> | null {
+  const ofOwner = (cache: "nested" | "secondStage", one: Invalidation): readonly CachePredicate[] =>
+    one.selection[cache]?.filter((predicate) => difference(predicate, owner) === 0n) ?? [];
+  const named = invalidations.filter((one) => ofOwner("nested", one).length > 0);
+  if (named.length === 0) return { mistake: "wrong-stage", invalidation: dropped };
+  const near = named.findLast((one) => ofOwner("nested", one).some((predicate) => meets(change, predicate)));
+  if (!near) return { mistake: "forgotten", invalidation: null };
+  const coveredOf = (cache: "nested" | "secondStage"): boolean =>
+    coverTogether(
+      invalidations.flatMap((one) => ofOwner(cache, one)),
+      change,
+    );
+  if (!coveredOf("nested")) return { mistake: "range-too-small", invalidation: near };
+  return change.freedTables && !coveredOf("secondStage") ? { mistake: "leaf-only", invalidation: near } : null;
 }
 
 /** Judges stale accesses by what software did. */
@@ -97,7 +124,7 @@ export class Judge {
       const change = { ...configuration.since, kind: "moved" as const };
       return { mistake: "configuration", change, invalidation: null, cache: configuration.cache };
     }
-    const { change, roots, secondOnly } = this.#change(access);
+    const { change, roots, secondOnly, behind } = this.#change(access);
     const after = change?.operation ?? 0;
     const range = change && change.kind !== "moved" ? change : EVERYWHERE;
     const candidates = history.invalidations.filter((one) => one.operation > after && one.operation <= operation);
@@ -111,8 +138,23 @@ export class Judge {
     const late = history.invalidations.find((one) => one.operation > operation && this.#drops(one, access, secondOnly));
     if (this.#isDeferred(access, roots, secondOnly))
       return found(access.reused ? "reused-before-flush" : "lazy-window", late ?? null);
-    // A complete one was in effect: what was changed since, nobody saw.
-    if (reaching.some((one) => this.#drops(one, access, secondOnly))) return { ...found("forgotten"), change: null };
+    const complete = reaching.findLast((one) => this.#drops(one, access, secondOnly));
+    if (complete) {
+      const refilled = history.configurations.some(
+        (one) =>
+          one.source === source && one.pasid === pasid && one.first <= operation && one.last > complete.operation,
+      );
+      if (refilled) return found("before-configuration", complete);
+      const left = behind && leftBehind(candidates, complete, behind);
+      if (left) return found(left.mistake, left.invalidation);
+      const namesake = this.#namesake(access, roots);
+      if (namesake) {
+        const { operation, time } = namesake;
+        return { ...found("shared-tag"), change: { operation, time, kind: "moved" } };
+      }
+      // Nothing was left: what was changed since, nobody saw.
+      return { ...found("forgotten"), change: null };
+    }
     const leafOnly = reaching.at(-1);
     if (leafOnly) return found("leaf-only", leafOnly);
     const short = candidates.findLast((one) =>
@@ -133,15 +175,21 @@ export class Judge {
     }
     const [root] = roots;
     const mapped = root && history.lastChange(root, iova, after - 1, ({ kind }) => kind === "mapped");
-    const early = history.invalidations.findLast(
-      (one) =>
-        mapped && one.operation < after && one.operation > mapped.operation && this.#drops(one, access, secondOnly),
-    );
+    const early = history.invalidations.findLast((one) => {
+      if (!mapped || one.operation > after || one.operation < mapped.operation) return false;
+      const due = one.selection.iotlb?.some((predicate) => this.#isDue(one, predicate, access.owner, roots));
+      return !due && this.#drops(one, access, secondOnly);
+    });
     if (early && change?.kind === "unmapped") return found("before-unmap", early);
     return late ? found("late", late) : found("forgotten");
   }
 
-  /** Whether an invalidation drops all that is cached of an address. */
+  /** What made a translation stale; null when nobody was seen to. */
+  change(access: Noted): Change | null {
+    return this.#change(access).change;
+  }
+
+  /** Whether an invalidation drops all that is cached of an address that requests bear. */
   #drops({ selection }: Invalidation, { owner, iova }: Noted, secondOnly: boolean): boolean {
     const structures = secondOnly ? selection.secondStage : selection.firstStage;
     return selects(selection.iotlb, owner, iova) && selects(structures, owner, iova);
@@ -163,13 +211,16 @@ export class Judge {
   }
 
   /** What made the translation stale, and the tables that it came from. */
-  #change({ source, pasid, iova, owner, operation }: Noted): {
+  #change(access: Noted): {
     readonly change: (Change & { readonly first: bigint; readonly last: bigint }) | null;
     readonly roots: readonly bigint[];
     /** There is no first stage. */
     readonly secondOnly: boolean;
+    /** The change was of the stage behind the first. */
+    readonly behind: ChangeBehind | null;
   } {
     const { history } = this;
+    const { source, pasid, iova, owner, operation } = access;
     const whose = owner & ~this.global;
     const of = (one: Assignment): boolean => one.operation <= operation && one.owner === whose;
     const present = history.assignments.findLast(
@@ -180,45 +231,62 @@ export class Judge {
     const { operation: at = 0, time = null } = present ?? {};
     const moved = { operation: at, time, kind: "moved" as const, ...EVERYWHERE };
     if (present && present.owner !== whose) {
-      return { change: moved, roots: last?.roots ?? [], secondOnly: last?.secondOnly ?? false };
+      return { change: moved, roots: last?.roots ?? [], secondOnly: last?.secondOnly ?? false, behind: null };
     }
-    const { roots = [], secondOnly = false } = present ?? {};
+    const { roots = [], secondOnly = false, nestedOwner = null } = present ?? {};
     const counts = ({ kind, freedTables }: { kind: string; freedTables: boolean }) =>
       kind === "unmapped" || freedTables;
     const [first, ...seconds] = roots;
     const changed = first === undefined ? undefined : history.lastChange(first, iova, operation, counts);
     const reuse = assignments.findLast((one, i) => i > 0 && !sameRoots(one.roots, assignments[i - 1].roots));
     if (reuse && reuse.operation > (changed?.operation ?? 0)) {
-      return { change: { ...moved, operation: reuse.operation, time: reuse.time }, roots, secondOnly };
+      const again = { ...moved, operation: reuse.operation, time: reuse.time };
+      return { change: again, roots, secondOnly, behind: null };
     }
-    if (changed) return { change: changed, roots, secondOnly };
+    const after = changed?.operation ?? 0;
+    const isOver = history.invalidations.some(
+      (one) => after < one.operation && one.operation <= operation && this.#drops(one, access, secondOnly),
+    );
     // A second stage changes addresses that the request does not show.
-    for (const root of seconds) {
-      const behind = history.lastChangeOf(root, operation, counts);
-      if (behind) return { change: { ...behind, ...EVERYWHERE }, roots, secondOnly };
+    for (const root of changed && !isOver ? [] : seconds) {
+      const last = history.lastChangeOf(root, operation, counts);
+      if (!last || last.operation < after) continue;
+      const behind = nestedOwner !== null && root === seconds.at(-1) ? { change: last, owner: nestedOwner } : null;
+      return { change: { ...last, ...EVERYWHERE }, roots, secondOnly, behind };
     }
-    return { change: null, roots, secondOnly };
+    return { change: changed ?? null, roots, secondOnly, behind: null };
   }
 
   /** Whether an invalidation was due to a change of other tables, so that it is no failed one of these. */
   #isOfOthers(one: Invalidation, predicate: CachePredicate, roots: readonly bigint[]): boolean {
-    const { history } = this;
-    const others = history.assignments.filter(
-      ({ owner, roots: theirs }) => difference(predicate, owner) === 0n && !sameRoots(theirs, roots),
-    );
-    return others.some(({ owner, roots: theirs }) => {
-      const before = history.invalidations.findLast(
-        ({ operation, selection }) =>
-          operation < one.operation &&
-          selection.iotlb?.some((p) => difference(p, owner) === 0n && covers(p, predicate)),
-      );
-      const after = before?.operation ?? 0;
-      return theirs.some((root) => history.unmappedWithin(root, predicate, after, one.operation));
+    return this.history.assignments.some(({ owner, roots: theirs }) => {
+      if (owner === null || difference(predicate, owner) !== 0n || sameRoots(theirs, roots)) return false;
+      const others = theirs.filter((root) => !roots.includes(root));
+      return this.#isDue(one, predicate, owner, others);
     });
   }
-}
 
-function covers(outer: CachePredicate, inner: CachePredicate): boolean {
-  const { first = EVERYWHERE.first, last = EVERYWHERE.last } = inner;
-  return reaches(outer, first) && reaches(outer, last);
+  /** Whether tables were changed where an invalidation reaches, since one before that reached as far. */
+  #isDue(one: Invalidation, predicate: CachePredicate, owner: bigint, roots: readonly bigint[]): boolean {
+    const { history } = this;
+    const before = history.invalidations.findLast(
+      ({ operation, selection }) =>
+        operation < one.operation && selection.iotlb?.some((p) => difference(p, owner) === 0n && covers(p, predicate)),
+    );
+    const after = before?.operation ?? 0;
+    return roots.some((root) => history.unmappedWithin(root, predicate, after, one.operation));
+  }
+
+  /** The source, if there is one, whose translations bear the same tag although they come from other tables. */
+  #namesake({ owner, operation }: Noted, roots: readonly bigint[]): Assignment | undefined {
+    const { assignments } = this.history;
+    const whose = owner & ~this.global;
+    return assignments.findLast((one, i) => {
+      if (one.operation > operation || one.owner !== whose || sameRoots(one.roots, roots)) return false;
+      const { source, pasid } = one;
+      return !assignments.some((later, j) => {
+        return j > i && later.operation <= operation && later.source === source && later.pasid === pasid;
+      });
+    });
+  }
 }

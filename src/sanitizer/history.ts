@@ -1,6 +1,7 @@
 /** What software did, in order: what a stale access is judged by. */
 import type { Selection } from "../access/caches.js";
 import type { CachePredicate } from "../cache/cache.js";
+import { type AddressRange, meets } from "./predicates.js";
 
 /** Number and, if there is a clock, time of an operation. */
 export interface Moment {
@@ -34,7 +35,10 @@ export interface Invalidation extends Moment {
 export interface Assignment extends Moment {
   readonly source: number;
   readonly pasid: number | null;
-  readonly owner: bigint;
+  /** Null: its requests are refused. */
+  readonly owner: bigint | null;
+  /** What second-stage translations are tagged with behind a first stage; null: there are none. */
+  readonly nestedOwner: bigint | null;
   readonly roots: readonly bigint[];
   /** There is no first stage. */
   readonly secondOnly: boolean;
@@ -140,18 +144,8 @@ export class History {
   }
 }
 
-interface Range {
-  readonly first: bigint;
-  readonly last: bigint;
-}
-
-function holds({ first, last }: Range, address: bigint): boolean {
+function holds({ first, last }: AddressRange, address: bigint): boolean {
   return first <= address && address <= last;
-}
-
-/** Whether a range has an address in common with what a predicate selects. */
-export function meets({ first, last }: Range, predicate: CachePredicate): boolean {
-  return first <= (predicate.last ?? last) && last >= (predicate.first ?? first);
 }
 
 export function sameRoots(a: readonly bigint[], b: readonly bigint[]): boolean {

@@ -12,7 +12,7 @@ import { type Access, decodeAccess, encodeAccess } from "../engine/page-table.js
 import type { ResolvedSource } from "../unit/sources.js";
 import type { Regime, Translation, TranslationWatcher } from "../unit/translation.js";
 import { type Cause, Judge, type OwnerField } from "./cause.js";
-import { History, type Invalidation, type Moment } from "./history.js";
+import { type Assignment, History, type Invalidation, type Moment } from "./history.js";
 
 export interface SanitizerOptions {
   /** Stale accesses that are kept until they are taken; the oldest are lost. Default 4096. */
@@ -219,10 +219,12 @@ export class DmaSanitizer implements TranslationWatcher, MachineObserver {
 
   resolved(source: number, pasid: number | null, regime: Regime): void {
     const secondOnly = regime.first !== null && (regime.first.flags & layout.TABLE_IS_SECOND_STAGE) !== 0;
-    this.#history.assigned(
-      { source, pasid, owner: regime.owner, roots: rootsOf(regime), secondOnly },
-      this.#lastWritten,
-    );
+    const nestedOwner = regime.second ? (regime.walkTags?.nested.owner ?? null) : null;
+    this.#assigned({ source, pasid, owner: regime.owner, nestedOwner, roots: rootsOf(regime), secondOnly });
+  }
+
+  #assigned(assignment: Omit<Assignment, keyof Moment>): void {
+    this.#history.assigned(assignment, this.#lastWritten);
     this.#number();
   }
 
@@ -254,7 +256,9 @@ export class DmaSanitizer implements TranslationWatcher, MachineObserver {
     this.translation.setPresent(source.handle, regime);
     if (this.translation.isKeptForIotlb(source.handle)) {
       // No configuration is stale: what the IOTLB answers is.
-      if (regime) this.resolved(source.sid, source.pasid, regime);
+      const { sid, pasid } = source;
+      if (regime) this.resolved(sid, pasid, regime);
+      else this.#assigned({ source: sid, pasid, owner: null, nestedOwner: null, roots: [], secondOnly: false });
       return;
     }
     this.#history.configurations.push({
@@ -305,7 +309,7 @@ export class DmaSanitizer implements TranslationWatcher, MachineObserver {
     if (stale.length === 0 || stale.some(({ now }) => now === physical)) return;
     const [{ pasid, owner, iova, now }] = stale;
     const { operation } = this.#history;
-    const { change } = this.#judge.judge({ source, pasid, iova, owner, operation, reused: now !== null });
+    const change = this.#judge.change({ source, pasid, iova, owner, operation, reused: now !== null });
     this.#deviceRecords.push({
       source,
       pasid,

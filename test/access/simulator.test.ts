@@ -362,6 +362,7 @@ describe("refuses", () => {
     const message = (geometry: CachesGeometry): string =>
       refused("invalid", () => new TranslationSimulator(engine, geometry)).message;
     expect(message({ iotlb: [] })).toContain("0 IOTLBs");
+    expect(message({ iotlb: [{ ...ENOUGH, pageSizes: 4096n }, ENOUGH] })).toContain("IOTLB 1 takes a size of page");
     expect(message({ iotlb: [bad] })).toContain("make an IOTLB: invalid: 3 sets");
     expect(message({ iotlb: [ENOUGH], secondStage: { 3: bad } })).toContain("a paging-structure cache of level 3");
     expect(message({ iotlb: [ENOUGH], pasid: bad })).toContain("a PASID cache");

@@ -81,6 +81,20 @@ describe("iommu-lab compare --access", () => {
     expect(stdout.split("\n")[0]).toContain("iotlbMissesPerPage,memoryReadsPerPage,walkCacheMissesLevel2PerPage");
   });
 
+  it("has every column in CSV, whichever strategy comes first", async () => {
+    const headers = ["linux-lazy,linux", "linux,linux-lazy"].map(async (strategies) => {
+      const few = ["compare", "--workload", "nvme", "--operations", "400", "--access", "sequential"];
+      const [header, ...rows] = (await run([...few, "--strategy", strategies, "--csv"])).stdout.trim().split("\n");
+      // The flush queue has nothing to do yet.
+      const figures = Object.fromEntries(rows.map((row) => [row.split(",")[0], row.split(",").at(-2)]));
+      expect(figures).toEqual({ "linux-lazy": "", linux: expect.stringMatching(/^\d/) });
+      return header;
+    });
+    const [lazyFirst, strictFirst] = await Promise.all(headers);
+    expect(lazyFirst).toBe(strictFirst);
+    expect(lazyFirst).toMatch(/,cpuGbps,gbps$/);
+  });
+
   it.each([
     [["--access", "upside-down"], /the kinds are sequential/],
     [["--machine", "nowhere"], /use machine "nowhere".*presets are broadwell.*mmu-600/],

@@ -93,7 +93,10 @@ describe("a machine of the user's own", () => {
     ["vmsav8-64k", "first", 3],
     ["vmsav8-4k-s2", "second", 4],
   ])("of %s has a %s stage of %i levels", (format, stage, levels) => {
-    expect(parse({ ...LEAST, format })).toMatchObject({ format, stage, levels });
+    const machine = parse({ ...LEAST, format });
+    expect(machine).toMatchObject({ format, stage, levels });
+    const structures = stage === "first" ? machine.caches.firstStage : machine.caches.secondStage;
+    expect(Object.keys(structures ?? {})).toEqual(["2", "3", "4"].slice(0, levels - 1));
   });
 
   test.each(PRESETS)("may be $name, written down", (preset) => {
@@ -142,7 +145,22 @@ describe("a machine of the user's own", () => {
       'caches.secondStage: unknown field "6"',
       { ...OWN, caches: { iotlb: [{ ways: 1 }], secondStage: { 6: { ways: 1 } } } },
     ],
-    ["caches.secondStage: expected firstStage", { ...OWN, stage: "first" }],
+    ["caches.iotlb[1]: it takes a size of page that one before it takes", withIotlb({ ways: 64 }, { ways: 512 })],
+    [
+      "caches.iotlb[2]: it takes a size of page that one before it takes",
+      withIotlb(
+        { ways: 4, pageSizes: [4096] },
+        { ways: 2, pageSizes: [2 ** 30] },
+        { ways: 2, pageSizes: [2 ** 21, 2 ** 30] },
+      ),
+    ],
+    [
+      "caches.secondStage.4: the tables have 3 levels",
+      { ...LEAST, levels: 3, caches: { iotlb: [{ ways: 1 }], secondStage: { 2: { ways: 1 }, 4: { ways: 1 } } } },
+    ],
+    ["caches.secondStage: expected firstStage", { ...OWN, format: "x86_64" }],
+    ["stage: expected second, as vtdss is", { ...LEAST, stage: "first" }],
+    ["stage: expected first, as vmsav8-4k is", { ...LEAST, format: "vmsav8-4k", stage: "second" }],
     ["pcieBench.windows: expected array, which is missing", measured({})],
     ["pcieBench.windows[1]: expected a multiple of readBytes, 64", measured({ windows: [4096, 100] })],
     ["pcieBench.off: expected a figure for each of 2 windows, found 1", measured({ windows: [4096, 8192], off: [1] })],
@@ -268,6 +286,22 @@ describe("pcie-bench", async () => {
     // 4,096 pages of 16 KiB, four entries a walk without paging-structure caches.
     expect(small.windows.at(-1)?.iotlbMissRate).toBeCloseTo(1 - 64 / 4096, 2);
     expect(small.windows.at(-1)?.readsPerMiss).toBe(4);
+  });
+
+  it("misses nothing of a window that the IOTLB holds, however large", () => {
+    const windows = [2 ** 26, 2 ** 26 + 64];
+    const own = parse({ ...LEAST, caches: { iotlb: [{ sets: 2 ** 14, ways: 1 }] }, pcieBench: { windows } });
+    const [, small] = pcieBench(engine, [own]);
+    expect(small.windows[0]).toMatchObject({ iotlbMissRate: 0, readsPerMiss: 0 });
+    // A page more than there are sets: two of them take turns, at one read in a million.
+    expect(small.windows[1].iotlbMissRate).toBeLessThan(2 ** -12);
+  });
+
+  it("adds nothing for translation where there is none", () => {
+    const [off, small] = pcieBench(engine, [parse({ ...OWN, pcieBench: { windows: [4096] } })]);
+    const withoutHits = (OWN.figures.dmaReadNs * 1000) / OWN.figures.dmaReadsInFlight;
+    expect(off.windows[0].gbps).toBeCloseTo(512_000 / withoutHits, 9);
+    expect(small.windows[0].gbps).toBeLessThan(off.windows[0].gbps);
   });
 
   it("sets what was measured on the user's machine beside it, over his windows", () => {

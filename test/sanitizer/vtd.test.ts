@@ -220,6 +220,40 @@ const CASES: readonly Case[] = [
     expected: { mistake: "configuration", cache: "context cache", now: null },
   },
   {
+    name: "an IOTLB that answers a device which was detached",
+    options: CACHES,
+    wrong: ({ driver }) => {
+      driver.clearPresent(driver.pasidAt(NIC, 0));
+      driver.invalidate(pasidCache("pasid", { domain: NIC_DOMAIN }));
+    },
+    right: ({ driver }) => {
+      driver.clearPresent(driver.pasidAt(NIC, 0));
+      driver.invalidate(pasidCache("pasid", { domain: NIC_DOMAIN }), iotlb("domain", { domain: NIC_DOMAIN }));
+    },
+    expected: { mistake: "forgotten", from: "IOTLB", now: null, change: expect.objectContaining({ kind: "moved" }) },
+  },
+  {
+    name: "an IOTLB that was invalidated before the PASID cache",
+    options: CACHES,
+    wrong: ({ driver }) => {
+      driver.clearPresent(driver.pasidAt(NIC, 0));
+      driver.invalidate(iotlb("domain", { domain: NIC_DOMAIN }));
+      outcome(driver.unit, { sid: NIC, iova: IOVA, access: "write" });
+      expect(driver.unit.sanitizer?.take()).toMatchObject([{ mistake: "configuration" }]);
+      driver.invalidate(pasidCache("pasid", { domain: NIC_DOMAIN }));
+    },
+    right: ({ driver }) => {
+      driver.clearPresent(driver.pasidAt(NIC, 0));
+      driver.invalidate(pasidCache("pasid", { domain: NIC_DOMAIN }), iotlb("domain", { domain: NIC_DOMAIN }));
+    },
+    expected: {
+      mistake: "before-configuration",
+      from: "IOTLB",
+      change: expect.objectContaining({ kind: "moved" }),
+      invalidation: expect.objectContaining({ text: `IOTLB invalidation, domain, domain ${NIC_DOMAIN}` }),
+    },
+  },
+  {
     name: "an IOTLB that still has the domain that the device left",
     wrong: (machine) => {
       move(machine);
@@ -329,6 +363,36 @@ describe("a flush queue", () => {
   });
 });
 
+test("an invalidation that another unmap of the table needed is no early one", async () => {
+  const machine = await boot({});
+  const { driver, nic } = machine;
+  unmap(machine);
+  driver.invalidate(iotlb("domain", { domain: NIC_DOMAIN }));
+  outcome(driver.unit, { sid: NIC, iova: IOVA + PAGE });
+  nic.unmap(iovaOf(IOVA + PAGE), PAGE);
+  outcome(driver.unit, { sid: NIC, iova: IOVA + PAGE });
+  expect(driver.unit.sanitizer?.take()).toMatchObject([{ mistake: "forgotten", change: { kind: "unmapped" } }]);
+});
+
+test("two tables under one domain ID are found where the walk for one meets entries of the other", async () => {
+  const machine = await boot(CACHES);
+  const { driver, nic, disk } = machine;
+  disk.map(iovaOf(IOVA), physicalOf(OTHER), PAGE, READ_WRITE);
+  for (const sid of [DISK, NIC]) outcome(driver.unit, { sid, iova: IOVA });
+  driver.setPasid(DISK, 0, { type: PGTT.second, domain: NIC_DOMAIN, secondTable: disk.root });
+  driver.invalidate(pasidCache("pasid", { domain: DISK_DOMAIN }), iotlb("global"));
+  for (const sid of [DISK, NIC]) outcome(driver.unit, { sid, iova: IOVA });
+  const taken = driver.unit.sanitizer?.take() ?? [];
+  const expected = { source: NIC, mistake: "shared-tag", physical: OTHER, now: BUFFER, from: "paging-structure cache" };
+  expect(taken).toMatchObject([{ ...expected, change: { kind: "moved" } }]);
+  expect(staleAccessText(taken[0], () => "the NIC")).toContain("another table's translations bear the same tag");
+
+  driver.setPasid(DISK, 0, { type: PGTT.second, domain: NIC_DOMAIN, secondTable: nic.root });
+  driver.invalidate(pasidCache("pasid", { domain: NIC_DOMAIN }), iotlb("global"));
+  for (const sid of [DISK, NIC]) outcome(driver.unit, { sid, iova: IOVA });
+  expect(driver.unit.sanitizer?.take()).toEqual([]);
+});
+
 test("another domain's own invalidation of the same address is no failed one", async () => {
   const machine = await boot({});
   const { driver, disk } = machine;
@@ -358,7 +422,9 @@ describe("a device that keeps translations", () => {
     const { machine, use } = await ask();
     use();
     const expected = { mistake: "device-tlb", from: "device TLB", source: NIC, iova: IOVA + 8n, physical: BUFFER + 8n };
-    expect(machine.driver.unit.sanitizer?.take()).toMatchObject([expected]);
+    const [stale] = machine.driver.unit.sanitizer?.take() ?? [];
+    expect(stale).toMatchObject({ ...expected, change: { kind: "unmapped", first: IOVA } });
+    expect(stale.change?.operation).toBeLessThan(stale.operation);
   });
 
   test("is not found when it was", async () => {
