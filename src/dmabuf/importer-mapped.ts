@@ -9,7 +9,7 @@ import { hex, type PrivateAddress, privateAddress } from "../engine/addresses.js
 import { IommuError } from "../engine/errors.js";
 import type { IovaSpace } from "../engine/iova-space.js";
 import type { Permissions } from "../engine/page-table.js";
-import { alignDown, alignUp, isAligned, pageSizesOf } from "../importers/bits.js";
+import { alignDown, alignUp, isAligned, pageSizesOf } from "../bits.js";
 import type { Hint } from "../importers/hint.js";
 import { allocateRequested, type HintedRequest, hintedRequest, unmetWishes } from "../strategies/hinted.js";
 

@@ -161,10 +161,11 @@ export class IommuGroup {
 
   /**
    * iommu_group_claim_dma_owner(): takes the group from the DMA API; nothing reaches memory until a domain is attached.
-   * Throws EPERM when anybody uses the group, EBUSY when its devices are attached elsewhere.
+   * Throws EINVAL without owner, EPERM when anybody uses the group, EBUSY when its devices are attached elsewhere.
    */
-  claimDmaOwner(owner: object): void {
+  claimDmaOwner(owner: object | null): void {
     const what = `claim group ${this.id}`;
+    if (owner === null) throw new OwnershipError("EINVAL", what, "there is no owner");
     if (this.#ownerCount > 0) throw new OwnershipError("EPERM", what, this.#usedBy());
     this.#takeOwnership(owner, what);
   }

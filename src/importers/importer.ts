@@ -4,7 +4,7 @@
  */
 import { type DmaAddress, hex } from "../engine/addresses.js";
 import { IommuError } from "../engine/errors.js";
-import { isAligned } from "./bits.js";
+import { isAligned } from "../bits.js";
 import type { Hint } from "./hint.js";
 import type { TableMemory } from "./table-memory.js";
 import type { Translation } from "./table-tree.js";

@@ -8,7 +8,7 @@ import { ImporterDomain, planImport } from "../dmabuf/index.js";
 import { physicalAddress } from "../engine/addresses.js";
 import type { Engine } from "../engine/engine.js";
 import { must, type Hint } from "../importers/hint.js";
-import { GIB, MIB } from "../importers/bits.js";
+import { GIB, MIB } from "../bits.js";
 import type { Plan } from "../importers/importer.js";
 import { findImporter } from "../importers/importers.js";
 import { Random } from "../random.js";

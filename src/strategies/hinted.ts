@@ -2,7 +2,7 @@
 import { type DmaAddress, hex, type Iova } from "../engine/addresses.js";
 import { IommuError } from "../engine/errors.js";
 import type { IovaSpace } from "../engine/iova-space.js";
-import { alignDown, bitLength } from "../importers/bits.js";
+import { alignDown, bitLength } from "../bits.js";
 import type { Hint, Wish } from "../importers/hint.js";
 import type { AnyImporter } from "../importers/importers.js";
 import { ANYWHERE, eachMapping, type Placement, type Placer } from "./placement.js";
