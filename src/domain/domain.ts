@@ -2,6 +2,7 @@ import type { Agreement, DmaRange, MemoryRange, PrivateRange } from "../dma/inde
 import { hex, type PhysicalAddress, type PrivateAddress } from "../engine/addresses.js";
 import { IommuError } from "../engine/errors.js";
 import type { PageTable, Permissions } from "../engine/page-table.js";
+import { OwnershipError } from "./errors.js";
 import { InvalidationGather } from "./gather.js";
 import { type DomainMapping, Mappings } from "./mappings.js";
 import type { RemappingDriver, StreamTarget } from "./remapping-driver.js";
@@ -124,8 +125,10 @@ export class IommuDomain implements AttachableDomain, Agreement {
     return this.#mappings.at(address);
   }
 
-  /** Frees the table. No device may be attached any more. */
+  /** iommu_domain_free(): frees the table. Throws OwnershipError EBUSY while devices are attached. */
   release(): void {
+    const members = [...this.#members].join(", ");
+    if (members !== "") throw new OwnershipError("EBUSY", `free domain ${this.name}`, `${members} attached to it`);
     this.#mappings.clear();
     this.table.release();
   }

@@ -170,18 +170,17 @@ export class IommuGroup {
     this.#takeOwnership(owner, what);
   }
 
-  /** iommu_group_release_dma_owner(): the devices return to the default domain. */
+  /** iommu_group_release_dma_owner(): ends every claim; the devices return to the default domain. */
   releaseDmaOwner(): void {
-    if (this.#owner === null || this.#ownerCount === 0) return;
-    this.#ownerCount--;
-    if (this.#ownerCount > 0) return;
+    if (this.#owner === null) return;
     this.#owner = null;
+    this.#ownerCount = 0;
     this.#attachAll(this.defaultDomain ?? "blocking");
   }
 
   /**
    * iommu_device_claim_dma_owner(): as `claimDmaOwner`, by a device of the group; the same owner may claim again. Throws
-   * ENODEV for a device of another group, EINVAL without owner, EPERM, EBUSY.
+   * EINVAL without owner, ENODEV for a device of another group, EPERM, EBUSY.
    */
   claimDeviceDmaOwner(device: IommuDevice, owner: object | null): void {
     const what = `claim ${device.name}`;
@@ -193,6 +192,12 @@ export class IommuGroup {
       return;
     }
     this.#takeOwnership(owner, what);
+  }
+
+  /** iommu_device_release_dma_owner(): ends one claim, and with the last all as `releaseDmaOwner`. */
+  releaseDeviceDmaOwner(): void {
+    if (this.#owner !== null && this.#ownerCount > 1) this.#ownerCount--;
+    else this.releaseDmaOwner();
   }
 
   /**
