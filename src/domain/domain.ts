@@ -1,4 +1,4 @@
-import type { Agreement, DmaRange, MemoryRange, PrivateRange } from "../dma/index.js";
+import { type Agreement, type DmaRange, expectMemory, type MemoryRange, type PrivateRange } from "../dma/index.js";
 import { hex, type PhysicalAddress, type PrivateAddress } from "../engine/addresses.js";
 import { IommuError } from "../engine/errors.js";
 import type { PageTable, Permissions } from "../engine/page-table.js";
@@ -81,14 +81,21 @@ export class IommuDomain implements AttachableDomain, Agreement {
     return mapping;
   }
 
-  /** `map`, with the domain as the agreement that the addresses belong to. Throws as it does. */
+  /**
+   * `map`, with the domain as the agreement that the addresses belong to. Throws as it does, and AddressMisuseError
+   * `wrong-kind`.
+   */
   mapRange(
     address: PrivateAddress,
     memory: MemoryRange,
     permissions: Permissions,
     users: Iterable<string>,
   ): PrivateRange {
-    const { length } = this.map(address, memory.address, memory.length, permissions, users);
+    const { address: physical, length } = expectMemory(
+      memory,
+      `map ${hex(memory.length)} bytes in domain ${this.name}`,
+    );
+    this.map(address, physical, length, permissions, users);
     return { kind: "private", address, length, agreement: this };
   }
 

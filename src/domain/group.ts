@@ -65,6 +65,7 @@ export class IommuDevice {
     const wanted = `an address of ${this.name} in ${place}`;
     const refuse = (code: AddressMisuse, given = describeRange(range)): AddressMisuseError =>
       new AddressMisuseError(code, `program ${this.name}`, given, wanted);
+    if (range.kind !== "dma" && range.kind !== "private") throw refuse("wrong-kind");
     if (range.kind === "dma" && range.device.name !== this.name) throw refuse("foreign-device");
     if (range.kind === "dma" && range.busAddress) return;
     if (range.kind === "private" && !range.agreement.has(this.name)) throw refuse("not-a-party");
