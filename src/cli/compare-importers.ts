@@ -1,5 +1,6 @@
 /** Options of `compare` about who imports the buffers. */
 import { type Command, InvalidArgumentError, Option } from "commander";
+import { IommuError } from "../engine/errors.js";
 import type { ImporterRequest } from "../replay/importer-inputs.js";
 import { type VirtualAddressMode, virtualAddressModes } from "../replay/virtual-addresses.js";
 import { parseWeights, type Weights } from "../strategies/joint.js";
@@ -43,7 +44,12 @@ export function addImporterOptions(command: Command): Command {
     );
 }
 
-/** What the flags ask for. */
+/** What the flags ask for. Throws `invalid` for what says something of importers where there is none. */
 export function importerFlags({ importer, va, vaOffset, weights }: ImporterFlags): ImporterRequest {
+  if (importer === undefined) {
+    const idle = Object.entries({ "--va": va, "--va-offset": vaOffset, "--weights": weights });
+    const [option] = idle.find(([, value]) => value !== undefined) ?? [];
+    if (option !== undefined) throw new IommuError("invalid", `use ${option}`, undefined, "it needs --importer");
+  }
   return { importers: importer, va, vaOffset, weights };
 }
