@@ -1,11 +1,21 @@
 /** Arguments of options that more than one verb has. */
 import { type Argument, type Command, InvalidArgumentError, type Option } from "commander";
+import { parseBytes } from "../bits.js";
 import { suggestion } from "../names.js";
 
-/** Throws commander's `InvalidArgumentError` for anything but decimal digits. */
+/** Throws commander's `InvalidArgumentError` for anything but decimal digits, and for what has no exact number. */
 export function wholeNumber(text: string): number {
   if (!/^\d+$/.test(text)) throw new InvalidArgumentError("not a whole number");
-  return Number(text);
+  const value = Number(text);
+  if (!Number.isSafeInteger(value)) throw new InvalidArgumentError(`more than ${Number.MAX_SAFE_INTEGER}`);
+  return value;
+}
+
+/** Bytes, decimal or hexadecimal, as they are or in K, M or G. Throws as `wholeNumber`. */
+export function byteCount(text: string): number {
+  const value = parseBytes(text);
+  if (value === null) throw new InvalidArgumentError("not a number of bytes, as 4096, 0x1000 or 4K");
+  return wholeNumber(String(value));
 }
 
 /** The same, 0 refused. */

@@ -4,7 +4,7 @@ import type { ImporterRequest } from "../replay/importer-inputs.js";
 import { type VirtualAddressMode, virtualAddressModes } from "../replay/virtual-addresses.js";
 import { parseWeights, type Weights } from "../strategies/joint.js";
 import { findStrategy } from "../strategies/strategies.js";
-import { oneOf, refuseUnused, wholeNumber } from "./arguments.js";
+import { byteCount, oneOf, refuseUnused } from "./arguments.js";
 
 export interface ImporterFlags {
   readonly importer?: readonly string[];
@@ -36,7 +36,11 @@ export function addImporterOptions(command: Command): Command {
         virtualAddressModes,
       ),
     )
-    .option("--va-offset <bytes>", "bytes to add to every virtual address, a multiple of 4096", wholeNumber)
+    .option(
+      "--va-offset <bytes>",
+      "bytes to add to every virtual address, as 4096, 0x1000 or 4K: whole pages",
+      byteCount,
+    )
     .option(
       "--weights <w>",
       "cost of a leaf, an entry and a page of space for joint: iommu=1,importer=1,space=0",

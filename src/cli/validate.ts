@@ -28,7 +28,8 @@ export function addValidate(program: Command, formats: readonly FormatDescriptio
     .summary("search for a buffer that a strategy serves worse than another IOVA would")
     .description(
       "Lets a strategy place enumerated, random and adversarial buffers in domains that others have used, and holds what the " +
-        "importer gets against the best that any IOVA gives. Ends with the smallest counterexample found and status 1.",
+        "importer gets against the best that any IOVA gives. Ends with the smallest counterexample found and status 1, or with " +
+        "status 2 when no buffer got an IOVA, so that nothing is shown.",
     )
     .requiredOption("--importer <name>", "whose entries are counted")
     .requiredOption("--strategy <name>", "what chooses the IOVAs")
@@ -81,6 +82,6 @@ export function addValidate(program: Command, formats: readonly FormatDescriptio
       }).finally(() => progress.stop());
       const text = flags.json ? validationJson(version, inputs, validation) : `${validationText(inputs, validation)}\n`;
       process.stdout.write(text);
-      if (validation.counterexample !== null) process.exitCode = 1;
+      if (validation.holds !== true) process.exitCode = validation.holds === null ? 2 : 1;
     });
 }

@@ -39,6 +39,7 @@ export {
   type OwnedRange,
   PfnAgreement,
   type PrivateRange,
+  rangesOf,
   unmapMemory,
 } from "./ranges.js";
 export { BuddyPages, type PageAllocator } from "./pages.js";

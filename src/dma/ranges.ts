@@ -7,6 +7,7 @@ import { type DmaAttributes, type DmaDirection, NO_ATTRIBUTES } from "./attribut
 import type { DmaDevice } from "./device.js";
 import type { DmaContext } from "./iova-allocator.js";
 import { mapPhys, unmapPhys } from "./map-phys.js";
+import type { DmaSegment } from "./scatterlist.js";
 
 /** Parties, by name, that agreed on what an address means: the members of a shared iommu_domain, KVM and an exporter. */
 export interface Agreement {
@@ -94,6 +95,11 @@ export function describeRange(range: OwnedRange): string {
   if (range.kind === "dma") return `DMA address ${at} of ${range.device.name} in domain "${range.device.domain.name}"`;
   if (range.kind === "private") return `private address ${at} of "${range.agreement.name}"`;
   return `physical address ${at}`;
+}
+
+/** What `mapSg` or `mapPhysVec` gave a device. */
+export function rangesOf(device: DmaDevice, segments: readonly DmaSegment[]): DmaRange[] {
+  return segments.map((segment) => ({ kind: "dma", device, ...segment }));
 }
 
 /** The range as a DMA address of this device. Throws AddressMisuseError `wrong-kind`, `foreign-device`. */

@@ -42,8 +42,10 @@ export class Attachment {
     private readonly onDetach: () => void,
   ) {
     this.importerOps = importerOps;
-    this.node = node;
-    this.peer2peer = importerOps?.allowPeer2peer ?? false;
+    // An importer that was matched has said so when it wanted a scatterlist.
+    const want = match?.want.type === "scatterlist" ? match.want : undefined;
+    this.node = node ?? want?.node;
+    this.peer2peer = importerOps?.allowPeer2peer ?? want?.acceptsPeer ?? false;
   }
 
   /** dma_buf_attachment_is_dynamic(). */

@@ -4,11 +4,11 @@ import {
   type DmaDevice,
   type DmaDirection,
   type DmaRange,
-  type DmaSegment,
   dmaAttributes,
   mapMemory,
   type MemoryRange,
   mapSg,
+  rangesOf,
   unmapMemory,
   unmapSg,
 } from "../dma/index.js";
@@ -40,11 +40,6 @@ export function blocksOf(buffer: BufferMemory): MemoryRange[] {
 export function importingDevice({ device, buffer, party }: Attachment): DmaDevice {
   if (device) return device;
   throw new DmaBufMisuseError("wrong-type", `map ${buffer.name} for ${party}`, "it takes no DMA addresses");
-}
-
-/** Segments as the importer sees them: DMA addresses of its device. */
-export function rangesOf(device: DmaDevice, segments: readonly DmaSegment[]): DmaRange[] {
-  return segments.map((segment) => ({ kind: "dma", device, ...segment }));
 }
 
 /** dma_map_sgtable() of host memory. Throws as `mapSg`. */

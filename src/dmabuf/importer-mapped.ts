@@ -2,14 +2,14 @@
  * The importer-mapped flow: an importer that was given physical memory maps it into a domain of its own, at an IOVA that
  * its hint asks for.
  */
-import type { MemoryRange, PrivateRange } from "../dma/index.js";
+import { expectMemory, type MemoryRange, type PrivateRange } from "../dma/index.js";
 import type { IommuDomain } from "../domain/domain.js";
 import type { DomainMapping } from "../domain/mappings.js";
 import { hex, type PrivateAddress, privateAddress } from "../engine/addresses.js";
 import { IommuError } from "../engine/errors.js";
 import type { IovaSpace } from "../engine/iova-space.js";
 import type { Permissions } from "../engine/page-table.js";
-import { alignDown, alignUp, isAligned, pageSizesOf } from "../importers/bits.js";
+import { alignDown, alignUp, isAligned, pageSizesOf } from "../bits.js";
 import type { Hint } from "../importers/hint.js";
 import { allocateRequested, type HintedRequest, hintedRequest, unmetWishes } from "../strategies/hinted.js";
 
@@ -58,7 +58,8 @@ export class ImporterDomain {
   /**
    * Maps the ranges behind each other. What the hint leaves open is chosen for the IOMMU: congruent to the physical address.
    * Throws IommuError `invalid` when a `must` of the hint is at odds with the memory or with another `must`,
-   * `space-exhausted` when no IOVA satisfies what must be, `misaligned` for memory with a break inside a granule.
+   * `space-exhausted` when no IOVA satisfies what must be, `misaligned` for memory with a break inside a granule;
+   * AddressMisuseError `wrong-kind`.
    *
    * @param users names of the devices that are to use it
    */
@@ -66,6 +67,7 @@ export class ImporterDomain {
     const { granule } = this.#space;
     const length = memory.reduce((sum, range) => sum + range.length, 0n);
     const operation = `map ${hex(length)} bytes in domain ${this.domain.name} as hinted`;
+    for (const range of memory) expectMemory(range, operation);
     const offset = checkBreaks(memory, granule, operation);
     const bytes = alignUp(offset + length, granule);
     const request = hintedRequest(hint, bytes, { granule, offset });

@@ -95,7 +95,7 @@ export function matchMapping(
       if (offer.type !== want.type) continue;
       const verdict = match(offer, want, host);
       if (verdict === "EOPNOTSUPP") continue;
-      if (verdict !== 0) throw new DmaBufError(verdict, operation, `the ${offer.type} of the two does not fit`);
+      if (verdict !== 0) throw new DmaBufError(verdict, operation, "it is no party of the agreement that it names");
       return { type: offer.type, offer, want };
     }
   }

@@ -5,13 +5,14 @@ import {
   mapPhysVec,
   type PhysVecOffsets,
   type PrivateRange,
+  rangesOf,
   unmapPhysVec,
 } from "../dma/index.js";
 import { privateAddress } from "../engine/addresses.js";
 import type { Attachment } from "./attachment.js";
 import { DmaBuf, type Exporter } from "./dma-buf.js";
 import { DmaBufError } from "./errors.js";
-import { importingDevice, rangesOf } from "./exporter-map.js";
+import { importingDevice } from "./exporter-map.js";
 import type { Offer } from "./mapping-type.js";
 import { type HostForwarding, type PciNode, p2pMapType } from "./p2p.js";
 
@@ -35,11 +36,14 @@ export class MmioBuffer {
   #revoked = false;
   readonly #options: MmioOptions;
 
-  /** Exports the ranges. Throws DmaBufError `EINVAL` for none. */
+  /** Exports the ranges. Throws DmaBufError `EINVAL` for none, or an empty one. */
   constructor(options: MmioOptions) {
     this.#options = options;
     const { agreement, node, ranges, name = `MMIO of ${node.name}` } = options;
     const size = ranges.reduce((sum, { length }) => sum + length, 0n);
+    const empty = ranges.findIndex(({ length }) => length <= 0n);
+    if (empty >= 0)
+      throw new DmaBufError("EINVAL", `export ${name}`, `range ${empty} has ${ranges[empty].length} bytes`);
     const offers: Offer[] = [
       ...(agreement ? [{ type: "private" as const, agreement }] : []),
       { type: "physical-address-list" },

@@ -1,7 +1,8 @@
-import type { Agreement, DmaRange, MemoryRange, PrivateRange } from "../dma/index.js";
+import { type Agreement, type DmaRange, expectMemory, type MemoryRange, type PrivateRange } from "../dma/index.js";
 import { hex, type PhysicalAddress, type PrivateAddress } from "../engine/addresses.js";
 import { IommuError } from "../engine/errors.js";
 import type { PageTable, Permissions } from "../engine/page-table.js";
+import { OwnershipError } from "./errors.js";
 import { InvalidationGather } from "./gather.js";
 import { type DomainMapping, Mappings } from "./mappings.js";
 import type { RemappingDriver, StreamTarget } from "./remapping-driver.js";
@@ -80,14 +81,21 @@ export class IommuDomain implements AttachableDomain, Agreement {
     return mapping;
   }
 
-  /** `map`, with the domain as the agreement that the addresses belong to. Throws as it does. */
+  /**
+   * `map`, with the domain as the agreement that the addresses belong to. Throws as it does, and AddressMisuseError
+   * `wrong-kind`.
+   */
   mapRange(
     address: PrivateAddress,
     memory: MemoryRange,
     permissions: Permissions,
     users: Iterable<string>,
   ): PrivateRange {
-    const { length } = this.map(address, memory.address, memory.length, permissions, users);
+    const { address: physical, length } = expectMemory(
+      memory,
+      `map ${hex(memory.length)} bytes in domain ${this.name}`,
+    );
+    this.map(address, physical, length, permissions, users);
     return { kind: "private", address, length, agreement: this };
   }
 
@@ -124,8 +132,10 @@ export class IommuDomain implements AttachableDomain, Agreement {
     return this.#mappings.at(address);
   }
 
-  /** Frees the table. No device may be attached any more. */
+  /** iommu_domain_free(): frees the table. Throws OwnershipError EBUSY while devices are attached. */
   release(): void {
+    const members = [...this.#members].join(", ");
+    if (members !== "") throw new OwnershipError("EBUSY", `free domain ${this.name}`, `${members} attached to it`);
     this.#mappings.clear();
     this.table.release();
   }

@@ -65,6 +65,7 @@ export class IommuDevice {
     const wanted = `an address of ${this.name} in ${place}`;
     const refuse = (code: AddressMisuse, given = describeRange(range)): AddressMisuseError =>
       new AddressMisuseError(code, `program ${this.name}`, given, wanted);
+    if (range.kind !== "dma" && range.kind !== "private") throw refuse("wrong-kind");
     if (range.kind === "dma" && range.device.name !== this.name) throw refuse("foreign-device");
     if (range.kind === "dma" && range.busAddress) return;
     if (range.kind === "private" && !range.agreement.has(this.name)) throw refuse("not-a-party");
@@ -161,26 +162,26 @@ export class IommuGroup {
 
   /**
    * iommu_group_claim_dma_owner(): takes the group from the DMA API; nothing reaches memory until a domain is attached.
-   * Throws EPERM when anybody uses the group, EBUSY when its devices are attached elsewhere.
+   * Throws EINVAL without owner, EPERM when anybody uses the group, EBUSY when its devices are attached elsewhere.
    */
-  claimDmaOwner(owner: object): void {
+  claimDmaOwner(owner: object | null): void {
     const what = `claim group ${this.id}`;
+    if (owner === null) throw new OwnershipError("EINVAL", what, "there is no owner");
     if (this.#ownerCount > 0) throw new OwnershipError("EPERM", what, this.#usedBy());
     this.#takeOwnership(owner, what);
   }
 
-  /** iommu_group_release_dma_owner(): the devices return to the default domain. */
+  /** iommu_group_release_dma_owner(): ends every claim; the devices return to the default domain. */
   releaseDmaOwner(): void {
-    if (this.#owner === null || this.#ownerCount === 0) return;
-    this.#ownerCount--;
-    if (this.#ownerCount > 0) return;
+    if (this.#owner === null) return;
     this.#owner = null;
+    this.#ownerCount = 0;
     this.#attachAll(this.defaultDomain ?? "blocking");
   }
 
   /**
    * iommu_device_claim_dma_owner(): as `claimDmaOwner`, by a device of the group; the same owner may claim again. Throws
-   * ENODEV for a device of another group, EINVAL without owner, EPERM, EBUSY.
+   * EINVAL without owner, ENODEV for a device of another group, EPERM, EBUSY.
    */
   claimDeviceDmaOwner(device: IommuDevice, owner: object | null): void {
     const what = `claim ${device.name}`;
@@ -192,6 +193,12 @@ export class IommuGroup {
       return;
     }
     this.#takeOwnership(owner, what);
+  }
+
+  /** iommu_device_release_dma_owner(): ends one claim, and with the last all as `releaseDmaOwner`. */
+  releaseDeviceDmaOwner(): void {
+    if (this.#owner !== null && this.#ownerCount > 1) this.#ownerCount--;
+    else this.releaseDmaOwner();
   }
 
   /**

@@ -42,7 +42,7 @@ export function cpuAddress(value: bigint): CpuAddress {
 
 /** Lower-case hex with "0x", no padding: how addresses are printed everywhere. */
 export function hex(value: bigint): string {
-  return `0x${value.toString(16)}`;
+  return value < 0n ? `-0x${(-value).toString(16)}` : `0x${value.toString(16)}`;
 }
 
 /** Addresses of interrupt messages, FEE0_0000h-FEEF_FFFFh (VT-d section 3.14): no DMA reaches memory there. */

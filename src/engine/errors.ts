@@ -1,4 +1,5 @@
 import * as layout from "../../assembly/layout.js";
+import { hex } from "./addresses.js";
 
 /** Why an operation was refused. Each names one status of assembly/layout.ts. */
 export type ErrorCode =
@@ -47,7 +48,7 @@ export class IommuError extends Error {
     readonly at?: bigint,
     explanation?: string,
   ) {
-    const where = at === undefined ? "" : ` at 0x${at.toString(16)}`;
+    const where = at === undefined ? "" : ` at ${hex(at)}`;
     super(`${operation}: ${code}${where}: ${explanation ?? "refused"}`);
   }
 }

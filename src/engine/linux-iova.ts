@@ -213,7 +213,10 @@ export class LinuxIovaDomain implements LinuxIova {
     return this.#pfn(this.exports.linuxIovaAllocateFor(this.handle, device.offset, pages, cpu), operation);
   }
 
-  /** Throws `not-allocated` when no allocation of so many pages begins there, `invalid`, `memory-exhausted`. */
+  /**
+   * Frees the whole range, as Linux does, whose `pages` only choose the magazine that it goes to. Throws `not-allocated`
+   * when no allocation of at least so many pages begins there, `invalid`, `memory-exhausted`.
+   */
   free(pfn: number, pages: number, cpu: number): void {
     const operation = `free ${pages} pages at page ${pfn}`;
     this.#checkRange(operation, pfn, pages, cpu);

@@ -3,7 +3,7 @@
  * Linux drivers/gpu/drm/amd/amdgpu: amdgpu_vm.h, amdgpu_vm_pt.c (amdgpu_vm_pte_fragment, amdgpu_vm_ptes_update),
  * amdgpu_vm.c (amdgpu_vm_update_range), gmc_v9_0.c to gmc_v12_1.c.
  */
-import { pageSizeBitmap, trailingZeros } from "./bits.js";
+import { pageSizeBitmap, trailingZeros } from "../bits.js";
 import { congruentLeaves } from "./congruent-leaves.js";
 import { addressBits, type Hint, prefer } from "./hint.js";
 import { defineImporter, type Importer, type LeafRun, type Segment, type Tables } from "./importer.js";

@@ -1,4 +1,4 @@
-import { alignUp, isAligned } from "./bits.js";
+import { alignUp, isAligned } from "../bits.js";
 import type { LeafRun, Segment } from "./importer.js";
 
 /**

@@ -4,7 +4,7 @@
  */
 import { type DmaAddress, hex } from "../engine/addresses.js";
 import { IommuError } from "../engine/errors.js";
-import { isAligned } from "./bits.js";
+import { isAligned } from "../bits.js";
 import type { Hint } from "./hint.js";
 import type { TableMemory } from "./table-memory.js";
 import type { Translation } from "./table-tree.js";
@@ -93,7 +93,7 @@ export interface Importer<A extends bigint = DmaAddress> {
   plan(request: MapRequest<A>): Plan;
   /** Builds the tables. Throws as `plan` does. */
   map(request: MapRequest<A>): DeviceMapping;
-  /** What it would ask of an IOVA for a buffer. */
+  /** What it would ask of an IOVA for a buffer. Throws `invalid` for an empty one, or one without an address it needs. */
   hint(buffer: HintRequest): Hint;
 }
 
@@ -122,6 +122,8 @@ export interface ImporterDefinition {
   hint(buffer: HintRequest): Hint;
 }
 
+const ALL_ONES = 2n ** 64n - 1n;
+
 export function defineImporter<A extends bigint = DmaAddress>(definition: ImporterDefinition): Importer<A> {
   const { name, title, addresses = "dma", pageSizes, addressBits } = definition;
   const plan = (request: MapRequest<A>): Plan & { va: bigint; length: bigint } => {
@@ -147,7 +149,15 @@ export function defineImporter<A extends bigint = DmaAddress>(definition: Import
       const { memory, leafWords, deviceBytes, translate } = definition.build(planned.leaves, { va, length });
       return { ...planned, memory, leafWords, deviceBytes, tableBytes: memory.bytes, translate };
     },
-    hint: definition.hint,
+    hint(buffer) {
+      const { va = 0n, length } = buffer;
+      const refuse = (at: bigint, why: string): IommuError => {
+        return new IommuError("invalid", `${name}: hint for ${hex(length)} bytes`, at, why);
+      };
+      if (length <= 0n) throw refuse(va, "the buffer is empty");
+      if (va < 0n || va > ALL_ONES) throw refuse(va, "a virtual address has 64 bits");
+      return definition.hint(buffer);
+    },
   };
 }
 

@@ -2,7 +2,7 @@
  * Intel GPUs' page tables from gen8 on, which i915 and Xe share. Linux drivers/gpu/drm/i915/gt/intel_gtt.h and
  * drivers/gpu/drm/xe/xe_gtt_defs.h; where they name a bit differently, i915's name is given first.
  */
-import { GIB, KIB, MIB, trailingZeros } from "./bits.js";
+import { GIB, KIB, MIB, trailingZeros } from "../bits.js";
 import type { LeafRun, Tables } from "./importer.js";
 import { TableMemory } from "./table-memory.js";
 import { type Decode, pageLevel, type TableLevel, TableTree } from "./table-tree.js";

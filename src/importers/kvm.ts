@@ -5,7 +5,7 @@
  * arch/x86/kvm/x86.c (kvm_alloc_memslot_metadata).
  */
 import type { PrivateAddress } from "../engine/addresses.js";
-import { GIB, isAligned, KIB, MIB, pageSizeBitmap } from "./bits.js";
+import { GIB, isAligned, KIB, MIB, pageSizeBitmap } from "../bits.js";
 import { leavesOfSegments } from "./congruent-leaves.js";
 import { defineImporter, type Importer, type LeafRun, type Tables } from "./importer.js";
 import { TableMemory } from "./table-memory.js";

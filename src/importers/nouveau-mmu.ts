@@ -4,7 +4,7 @@
  * with dev_mmu.h of gh100. Left out is what only a second mapping beside it would show: sparse entries, and the entries of a
  * big-page table that tell hardware to pass over the small-page table (PRIV without VALID).
  */
-import { KIB, MIB, trailingZeros } from "./bits.js";
+import { KIB, MIB, trailingZeros } from "../bits.js";
 import type { LeafRun, Tables } from "./importer.js";
 import { TableMemory } from "./table-memory.js";
 import { type Decode, entryAddress, pageLevel, type TableLevel, TableTree } from "./table-tree.js";

@@ -2,7 +2,7 @@
  * NVIDIA GPUs under nouveau: which pages it maps. Linux drivers/gpu/drm/nouveau: nvkm/subdev/mmu/vmm.c
  * (nvkm_vmm_map_choose, nvkm_vmm_map_valid, nvkm_vmm_pfn_map) and mem.c, nouveau_bo.c (nouveau_bo_alloc), nouveau_mem.c.
  */
-import { isAligned, KIB, MIB, pageSizeBitmap } from "./bits.js";
+import { isAligned, KIB, MIB, pageSizeBitmap } from "../bits.js";
 import { leavesOfSegments } from "./congruent-leaves.js";
 import { alignedEntriesHint, indifferentHint } from "./gpu-hint.js";
 import { defineImporter, type Importer, type Segment } from "./importer.js";

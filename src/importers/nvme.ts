@@ -3,7 +3,7 @@
  * NVM Express Base Specification 2.0, 4.1.1 and 4.1.2; Linux drivers/nvme/host/pci.c, include/linux/nvme.h.
  */
 import { IommuError } from "../engine/errors.js";
-import { alignDown, alignUp } from "./bits.js";
+import { alignDown, alignUp } from "../bits.js";
 import { addressBits, must, prefer } from "./hint.js";
 import { defineImporter, type Importer, type LeafRun, type Segment, segmentName, type Tables } from "./importer.js";
 import { TableMemory } from "./table-memory.js";

@@ -3,7 +3,7 @@
  * ib_umem_find_best_pgsz, some write pages of PAGE_SIZE whatever page_size_cap they tell their users.
  */
 import { IommuError, UnknownNameError } from "../engine/errors.js";
-import { GIB, KIB, MIB, pageSizeBitmap } from "./bits.js";
+import { GIB, KIB, MIB, pageSizeBitmap } from "../bits.js";
 import type { Importer } from "./importer.js";
 import { regionImporter } from "./rdma-region.js";
 

@@ -2,7 +2,7 @@
  * What the RDMA core decides for every HCA driver: one page size for a whole memory region.
  * Linux drivers/infiniband/core/umem.c, include/rdma/ib_umem.h.
  */
-import { alignDown, alignUp, bitLength, pageSizesOf, trailingZeros } from "./bits.js";
+import { alignDown, alignUp, bitLength, pageSizesOf, trailingZeros } from "../bits.js";
 import type { LeafRun, Segment } from "./importer.js";
 
 /** The kernel's PAGE_SIZE: user memory is pinned in these. */

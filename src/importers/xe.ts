@@ -3,7 +3,7 @@
  * Linux drivers/gpu/drm/xe/xe_pt.c (xe_pt_stage_bind), xe_bo.h.
  */
 import { IommuError } from "../engine/errors.js";
-import { pageSizeBitmap } from "./bits.js";
+import { pageSizeBitmap } from "../bits.js";
 import { leavesOfSegments } from "./congruent-leaves.js";
 import { alignedEntriesHint, indifferentHint } from "./gpu-hint.js";
 import { defineImporter, type Importer, type LeafRun, segmentName } from "./importer.js";

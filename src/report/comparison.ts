@@ -10,6 +10,7 @@ import type { TrafficInputs } from "../replay/traffic-inputs.js";
 import { accessColumns, accessText } from "./access.js";
 import { IMPORTER_LEGEND, importerText, importerVerdict } from "./importers.js";
 import { jsonText } from "./json.js";
+import { everyCandidate, type Ranking, rank, tieNote } from "./ranking.js";
 import { plainTable, wrap } from "./table.js";
 import { tradeDocument, tradeText } from "./trade.js";
 import { bytes, grouped, significant, sizeName } from "./units.js";
@@ -38,29 +39,14 @@ export interface ComparisonInputs extends ReplayInputs {
   readonly to: number | null;
 }
 
-/**
- * The strategy that serves the IOMMU best: the fewest leaves over all mappings, then the smallest tables, then the
- * smallest span. `as-recorded` is what it is measured against; `identity` gives up isolation and is no candidate, nor is
- * one that failed where another did not. Null when nothing was mapped.
- */
+/** How well strategies serve the IOMMU: fewest leaves over all mappings, then smallest tables, then smallest span. */
+function rankForIommu(results: readonly StrategyResult[]): Ranking | null {
+  return rank(results, ({ figures }) => [figures.failed, figures.leavesUsed, figures.tableBytesPeak, figures.spanPeak]);
+}
+
+/** The strategy that serves the IOMMU best; null when nothing was mapped. */
 export function bestStrategy(results: readonly StrategyResult[]): StrategyResult | null {
-  const chooses = ["allocate", "linux"];
-  const candidates = results.filter(({ strategy }) => chooses.includes(strategy.rule.source));
-  const order = ({ figures }: StrategyResult): readonly number[] => [
-    figures.failed,
-    figures.leavesUsed,
-    figures.tableBytesPeak,
-    figures.spanPeak,
-  ];
-  let best: StrategyResult | null = null;
-  for (const candidate of candidates) {
-    if (candidate.figures.mappings === 0) continue;
-    const mine = order(candidate);
-    const theirs = best === null ? null : order(best);
-    const differs = theirs === null ? 0 : mine.findIndex((value, index) => value !== theirs[index]);
-    if (theirs === null || (differs >= 0 && mine[differs] < theirs[differs])) best = candidate;
-  }
-  return best;
+  return rankForIommu(results)?.best ?? null;
 }
 
 function change(before: number, after: number): string {
@@ -69,33 +55,38 @@ function change(before: number, after: number): string {
   return `${Number.isFinite(percent) ? significant(percent) : "∞"} % ${after < before ? "fewer" : "more"}`;
 }
 
-/** One sentence: what the best strategy changes, against `as-recorded` where it was compared. */
+/** What the best strategy changes, against `as-recorded` where it was compared, and which others do as well. */
 export function verdict(results: readonly StrategyResult[]): string {
-  const best = bestStrategy(results);
-  if (best === null) return "Nothing was mapped that a strategy could place.";
-  const { figures, strategy } = best;
+  const ranking = rankForIommu(results);
+  if (ranking === null) return "Nothing was mapped that a strategy could place.";
+  const { figures, strategy } = ranking.best;
+  const all = everyCandidate(ranking);
+  const ties = all === null ? tieNote(ranking) : "";
   const recorded = results.find((result) => result.strategy.rule.source === "recorded")?.figures;
   if (!recorded) {
-    const needs = results.length === 1 ? "needs" : "needs the fewest entries of these:";
-    const entries = results.length === 1 ? " entries" : "";
-    return (
-      `${strategy.name} ${needs} ${grouped(figures.leavesUsed)}${entries} for ` +
-      `${grouped(figures.mappings)} mappings, tidiness ${figures.tidiness.toFixed(2)}.`
-    );
+    const entries = `${grouped(figures.leavesUsed)} entries for ${grouped(figures.mappings)} mappings`;
+    const tidy = `tidiness ${figures.tidiness.toFixed(2)}`;
+    if (all !== null) return `${all} tie: ${entries}, ${tidy}.`;
+    if (results.length === 1) return `${strategy.name} needs ${entries}, ${tidy}.`;
+    const most = `${grouped(figures.leavesUsed)} for ${grouped(figures.mappings)} mappings`;
+    return `${strategy.name} needs the fewest entries of these: ${most}, ${tidy}.${ties}`;
   }
   if (figures.leavesUsed >= recorded.leavesUsed) {
     const attainable = recorded.leavesUsed === recorded.leavesAttainable ? " (no IOVA could need fewer)" : "";
+    const who = all === null ? `${strategy.name} needs` : `${all.toLowerCase()} need`;
     return (
-      `No strategy saves entries here: ${strategy.name} needs ${grouped(figures.leavesUsed)} for all mappings, ` +
+      `No strategy saves entries here: ${who} ${grouped(figures.leavesUsed)} for all mappings, ` +
       `${grouped(recorded.leavesUsed)} were recorded${attainable}; ` +
-      `it spans ${bytes(figures.spanPeak)} of IOVA space instead of ${bytes(recorded.spanPeak)}.`
+      `${all === null ? "it" : strategy.name} spans ${bytes(figures.spanPeak)} of IOVA space instead of ` +
+      `${bytes(recorded.spanPeak)}.${ties}`
     );
   }
   return (
-    `${strategy.name} is best: ${grouped(figures.leavesUsed)} entries for all mappings instead of ` +
-    `${grouped(recorded.leavesUsed)} as recorded (${change(recorded.leavesUsed, figures.leavesUsed)}), at most ` +
-    `${bytes(figures.tableBytesPeak)} of tables instead of ${bytes(recorded.tableBytesPeak)}, tidiness ` +
-    `${figures.tidiness.toFixed(2)} instead of ${recorded.tidiness.toFixed(2)}.`
+    `${all === null ? `${strategy.name} is best` : `${all} tie`}: ${grouped(figures.leavesUsed)} entries for all mappings ` +
+    `instead of ${grouped(recorded.leavesUsed)} as recorded (${change(recorded.leavesUsed, figures.leavesUsed)}), ` +
+    `${all === null ? "" : `with ${strategy.name} `}at most ${bytes(figures.tableBytesPeak)} of tables instead of ` +
+    `${bytes(recorded.tableBytesPeak)}, tidiness ${figures.tidiness.toFixed(2)} instead of ` +
+    `${recorded.tidiness.toFixed(2)}.${ties}`
   );
 }
 

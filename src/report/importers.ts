@@ -1,6 +1,7 @@
 /** What importers get, beside the IOMMU's figures. */
 import type { ImporterFigures } from "../replay/importer-figures.js";
 import type { StrategyResult } from "../replay/replays.js";
+import { everyCandidate, rank, tieNote } from "./ranking.js";
 import { plainTable } from "./table.js";
 import { grouped, sizeName } from "./units.js";
 
@@ -19,42 +20,26 @@ function bySize({ entries }: ImporterFigures): string {
   return text.join(" ");
 }
 
-/** The strategy with the fewest entries, then the fewest leaves, then the smallest span; ties go to the earlier row. */
-function fewestEntries(results: readonly StrategyResult[], index: number): StrategyResult | null {
-  const candidates = results.filter(({ strategy }) => strategy.rule.source === "allocate");
-  const order = ({ figures, importers }: StrategyResult): readonly number[] => [
+/** Which strategy serves an importer best, and which do as well: fewest entries, then leaves, then the smallest span. */
+export function importerVerdict(results: readonly StrategyResult[], index: number): string {
+  const { name } = results[0].importers[index];
+  const ranking = rank(results, ({ figures, importers }) => [
     figures.failed + importers[index].refused,
     importers[index].entriesUsed,
     figures.leavesUsed,
     figures.spanPeak,
-  ];
-  let best: StrategyResult | null = null;
-  for (const candidate of candidates) {
-    if (best === null) {
-      best = candidate;
-      continue;
-    }
-    const [mine, theirs] = [order(candidate), order(best)];
-    const differs = mine.findIndex((value, at) => value !== theirs[at]);
-    if (differs >= 0 && mine[differs] < theirs[differs]) best = candidate;
-  }
-  return best;
-}
-
-/** One sentence an importer: which strategy serves it best, or that none matters. */
-export function importerVerdict(results: readonly StrategyResult[], index: number): string {
-  const { name } = results[0].importers[index];
-  const best = fewestEntries(results, index);
-  if (best === null) return `No strategy chooses IOVAs for ${name} here.`;
-  const placed = results.filter(({ strategy }) => strategy.rule.source === "allocate");
+  ]);
+  if (ranking === null) return `No strategy placed anything for ${name} here.`;
+  const { best, candidates } = ranking;
   const { entriesUsed, entriesAttainable } = best.importers[index];
-  const alike = placed.every(({ importers }) => importers[index].entriesUsed === entriesUsed);
-  if (alike && placed.length > 1) return `For ${name} every IOVA gives ${grouped(entriesUsed)} entries.`;
+  const entries = entriesUsed === 1 ? "1 entry" : `${grouped(entriesUsed)} entries`;
   const least = entriesUsed === entriesAttainable ? " (no IOVA could give fewer)" : "";
-  return (
-    `For ${name} ${best.strategy.name} gives the fewest entries: ${grouped(entriesUsed)}${least}, with ` +
-    `${grouped(best.figures.leavesUsed)} IOMMU leaves.`
-  );
+  const all = everyCandidate(ranking);
+  if (all !== null) return `For ${name} ${all.toLowerCase()} tie: ${entries}${least}.`;
+  const leaves = `with ${grouped(best.figures.leavesUsed)} IOMMU leaves`;
+  if (candidates.length === 1) return `For ${name} ${best.strategy.name} gives ${entries}${least}, ${leaves}.`;
+  const fewest = `gives the fewest entries: ${grouped(entriesUsed)}${least}, ${leaves}`;
+  return `For ${name} ${best.strategy.name} ${fewest}.${tieNote(ranking)}`;
 }
 
 /** One importer's table: the IOMMU's leaves and tidiness, then its own. */

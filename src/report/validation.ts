@@ -35,14 +35,16 @@ export function reproduction(inputs: ValidationInputs, { case: each, window }: C
 }
 
 export function validationText(inputs: ValidationInputs, validation: Validation): string {
-  const { cases, unplaced, indifferent, indifference, counterexample, property } = validation;
+  const { cases, unplaced, holds, indifferent, indifference, counterexample, property } = validation;
   const title = `${inputs.strategy} for ${inputs.importer}, ${property}, seed ${inputs.seed}`;
   const judged = cases === 1 ? "1 case" : `${grouped(cases)} cases`;
   const without = unplaced === 0 ? "" : ` (${grouped(unplaced)} got no IOVA)`;
   const lines = wrap(
-    counterexample === null
-      ? `${title}: holds in ${judged}${without}: ${HELD[property]}.`
-      : `${title}: fails within ${judged}.`,
+    holds === null
+      ? `${title}: not judged: ${cases === 1 ? "the buffer got no" : `none of ${judged} got an`} IOVA.`
+      : holds
+        ? `${title}: holds in ${judged}${without}: ${HELD[property]}.`
+        : `${title}: fails within ${judged}.`,
     TERMINAL_WIDTH,
   );
   if (indifferent) {
@@ -57,13 +59,13 @@ export function validationText(inputs: ValidationInputs, validation: Validation)
 
 /** One JSON document: command, version and inputs first; addresses as hex strings. */
 export function validationJson(version: string, inputs: ValidationInputs, validation: Validation): string {
-  const { counterexample, ...rest } = validation;
+  const { counterexample, holds, ...rest } = validation;
   const address = (iova: bigint | null): string | null => (iova === null ? null : hex(iova));
   const document = {
     command: "validate",
     version,
     inputs,
-    holds: counterexample === null,
+    holds,
     ...rest,
     counterexample: counterexample && {
       case: caseText(counterexample.case, counterexample.window),

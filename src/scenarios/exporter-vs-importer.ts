@@ -6,7 +6,7 @@ import { ImporterDomain, mapImport, MmioBuffer, type DmaBuf, type PciNode, VramB
 import type { DmaRange, MemoryRange, PrivateRange } from "../dma/index.js";
 import { physicalAddress } from "../engine/addresses.js";
 import type { Engine } from "../engine/engine.js";
-import { GIB, KIB, MIB } from "../importers/bits.js";
+import { GIB, KIB, MIB } from "../bits.js";
 import { findImporter, type AnyImporter } from "../importers/importers.js";
 import { Vram } from "../workloads/device-memory.js";
 import { IOTLB_ENTRIES, Machine, NOW, tableFigures, UNITS, type UnitName } from "./machine.js";

@@ -5,7 +5,7 @@
 import { mapMemory } from "../dma/index.js";
 import { ImporterDomain } from "../dmabuf/index.js";
 import { hex, physicalAddress } from "../engine/addresses.js";
-import { KIB } from "../importers/bits.js";
+import { KIB } from "../bits.js";
 import { addressBits } from "../importers/hint.js";
 import { Machine, NOW } from "./machine.js";
 import { Journal, type Scenario } from "./scenario.js";

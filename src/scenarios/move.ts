@@ -3,7 +3,7 @@ import type { DmaContext, DmaRange } from "../dma/index.js";
 import { type Attachment, type Mapped, VramBuffer } from "../dmabuf/index.js";
 import { hex } from "../engine/addresses.js";
 import type { Engine } from "../engine/engine.js";
-import { GIB, MIB } from "../importers/bits.js";
+import { GIB, MIB } from "../bits.js";
 import { Random } from "../random.js";
 import { agedMemory, findMemoryState } from "../workloads/ageing.js";
 import { Vram } from "../workloads/device-memory.js";

@@ -2,7 +2,7 @@
  * From a transaction to the configuration that governs it: stream table, STE, context descriptor, every check in its
  * order. Arm IHI 0070 G.b, sections 3.3, 5.1 to 5.5 and 7.3.22.
  */
-import { alignDown } from "../importers/bits.js";
+import { alignDown } from "../bits.js";
 import {
   type ContextDescriptor,
   decodeContext,

@@ -1,8 +1,8 @@
 /** Strategies that follow the importer: its virtual address alone, or the hint that it derives from its own rules. */
-import { type DmaAddress, hex, type Iova } from "../engine/addresses.js";
+import { hex, type Iova } from "../engine/addresses.js";
 import { IommuError } from "../engine/errors.js";
 import type { IovaSpace } from "../engine/iova-space.js";
-import { alignDown, bitLength } from "../importers/bits.js";
+import { alignDown, bitLength, isAligned } from "../bits.js";
 import type { Hint, Wish } from "../importers/hint.js";
 import type { AnyImporter } from "../importers/importers.js";
 import { ANYWHERE, eachMapping, type Placement, type Placer } from "./placement.js";
@@ -40,9 +40,27 @@ function spell({ name, modulus, address, wish }: Congruence): string {
   return `${wish.strength} ${what} (${wish.reason})`;
 }
 
-/** What a hint asks of the value of an IOVA for so many bytes. Throws `invalid` naming a `must` that no IOVA can meet. */
+/** Throws `invalid` for a wish that is no power of two, or a boundary that is not one less. */
+function checkWishes({ align, congruentTo, boundary }: Hint): void {
+  const sizes = [
+    ["align", align, align?.value],
+    ["congruentTo", congruentTo, congruentTo?.value.modulus],
+    ["boundary", boundary, boundary && boundary.value + 1n],
+  ] as const;
+  for (const [name, wish, size] of sizes) {
+    if (wish === undefined || size === undefined || (size > 0n && isAligned(size, size))) continue;
+    const what = `choose an IOVA: ${wish.strength} ${name} (${wish.reason})`;
+    throw new IommuError("invalid", what, undefined, `${hex(size)} is no power of two`);
+  }
+}
+
+/**
+ * What a hint asks of the value of an IOVA for so many bytes. Throws `invalid` naming a `must` that no IOVA can meet, or a
+ * wish that makes no sense.
+ */
 export function hintedRequest(hint: Hint, length: bigint, options: HintedOptions = {}): HintedRequest {
   const { granule = 4096n, offset = 0n } = options;
+  checkWishes(hint);
   const unmet: string[] = [];
   let [modulus, address, least] = [granule, 0n, granule];
   const met: Congruence[] = [];
@@ -117,16 +135,18 @@ export function allocateRequested<A extends Iova>(
 }
 
 /**
- * Allocates in a space what an importer's hint asks for, halving what is only preferred until there is room.
+ * Allocates in a space, of DMA addresses or private ones, what an importer's hint asks for, halving what is only preferred
+ * until there is room.
  * @returns the IOVA and the names of the preferred wishes that were not met
- * @throws IommuError `invalid` for a `must` that no IOVA can meet, `space-exhausted` naming the `must`s that leave no room
+ * @throws IommuError `invalid` for a `must` that no IOVA can meet and a wish that makes no sense, `misaligned` for a length
+ * that is not of whole granules, `space-exhausted` naming the `must`s that leave no room
  */
-export function allocateHinted(
-  space: IovaSpace,
+export function allocateHinted<A extends Iova>(
+  space: IovaSpace<A>,
   hint: Hint,
   length: bigint,
   options: Omit<HintedOptions, "granule"> = {},
-): { readonly iova: DmaAddress; readonly unmet: readonly string[] } {
+): { readonly iova: A; readonly unmet: readonly string[] } {
   const request = hintedRequest(hint, length, { ...options, granule: space.granule });
   const iova = allocateRequested(space, request, length);
   if (iova !== null) return { iova, unmet: unmetWishes(hint, iova, length, options.offset ?? 0n) };

@@ -3,7 +3,7 @@
  * sides and the IOVA space, and the cheapest is taken.
  */
 import { DEEPEST, EntryCounter } from "../importers/depth.js";
-import { pageSizesOf } from "../importers/bits.js";
+import { pageSizesOf } from "../bits.js";
 import type { AnyImporter } from "../importers/importers.js";
 import { hintedRequest } from "./hinted.js";
 

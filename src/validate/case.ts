@@ -1,4 +1,5 @@
 /** One case of a validation: a buffer, the mappings that were there before it, and what its domain permits. */
+import { GIB, KIB, MIB, parseBytes } from "../bits.js";
 import { hex, physicalAddress } from "../engine/addresses.js";
 import { IommuError } from "../engine/errors.js";
 import type { Piece } from "../importers/attainable.js";
@@ -28,9 +29,9 @@ export interface Window {
 
 const PAGE = 4096n;
 const UNITS: readonly (readonly [string, bigint])[] = [
-  ["G", 1n << 30n],
-  ["M", 1n << 20n],
-  ["K", 1n << 10n],
+  ["G", GIB],
+  ["M", MIB],
+  ["K", KIB],
 ];
 
 function size(bytes: bigint): string {
@@ -57,9 +58,7 @@ function refuse(part: string, rule: string): never {
 }
 
 function pages(text: string, part: string): bigint {
-  const found = /^(0x[\da-f]+|\d+)([KMG]?)$/i.exec(text);
-  if (!found) refuse(part, "a size is a number and K, M or G");
-  const bytes = BigInt(found[1]) * (UNITS.find(([name]) => name === found[2].toUpperCase())?.[1] ?? 1n);
+  const bytes = parseBytes(text) ?? refuse(part, "a size is a number and K, M or G");
   if (bytes === 0n || bytes % PAGE !== 0n) refuse(part, "a size is a multiple of 4096");
   return bytes;
 }
@@ -76,8 +75,11 @@ export function parseCase(text: string, widest: bigint): { readonly case: Valida
   let maxSegment: bigint | null = null;
   let pieces: Piece[] = [];
   let earlier: Earlier[] = [];
+  const seen = new Set<string>();
   for (const part of text.split(/\s+/).filter((each) => each !== "")) {
-    const [key, value = ""] = part.split("=");
+    const [key, value = "", ...more] = part.split("=");
+    if (more.length > 0 || seen.has(key)) refuse(part, "each of its parts is NAME=VALUE, once");
+    seen.add(key);
     if (key === "va") va = address(value, part);
     else if (key === "pa") {
       pieces = value.split(",").map((piece) => {
@@ -95,8 +97,9 @@ export function parseCase(text: string, widest: bigint): { readonly case: Valida
     else refuse(part, "a case has va, pa, earlier, last and max-segment");
   }
   if (pieces.length === 0) refuse(text, "it has no pa=ADDRESS+SIZE");
-  if (last > widest || last % PAGE !== PAGE - 1n) {
-    refuse(text, `last is one less than a multiple of 4096 and at most ${hex(widest)}`);
+  // The first page is never given out.
+  if (last > widest || last < 2n * PAGE - 1n || last % PAGE !== PAGE - 1n) {
+    refuse(text, `last is one less than a multiple of 4096, at least 0x1fff and at most ${hex(widest)}`);
   }
   return { case: { va, pieces, earlier, maxSegment }, window: { last } };
 }

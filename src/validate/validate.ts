@@ -36,10 +36,12 @@ export interface Counterexample extends WindowedCase {
 
 export interface Validation {
   readonly property: Property;
-  /** Cases judged; it ends with the cases among which the first failed. */
+  /** Cases tried; it ends with the cases among which the first failed. */
   readonly cases: number;
-  /** Cases whose buffer got no IOVA: they say nothing, but for the property `placed`. */
+  /** Those of them that say nothing: the buffer got no IOVA, and for `placed` no hole was long enough either. */
   readonly unplaced: number;
+  /** Whether the property holds of every case that says something; null when none does. */
+  readonly holds: boolean | null;
   /** Whether the importer's entries were the same at every IOVA in all cases, and why it says that is so. */
   readonly indifferent: boolean;
   readonly indifference: string | null;
@@ -96,9 +98,10 @@ export async function validate(options: ValidateOptions): Promise<Validation> {
     onProgress?.(cases);
     if (failing.length === 0) continue;
     const counterexample = given === null ? await smallest(failing) : failing[0];
-    return { property, cases, unplaced, indifferent, indifference, counterexample };
+    return { property, cases, unplaced, holds: false, indifferent, indifference, counterexample };
   }
-  return { property, cases, unplaced, indifferent, indifference, counterexample: null };
+  const holds = unplaced < cases ? true : null;
+  return { property, cases, unplaced, holds, indifferent, indifference, counterexample: null };
 
   async function failureOf({ case: each, window }: WindowedCase): Promise<Failure | null> {
     const [placed] = await placeCases(trial, [each], window);

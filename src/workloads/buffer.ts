@@ -38,7 +38,7 @@ export class BufferMemory {
       "memory-exhausted",
       `allocate ${pages} more pages of a buffer`,
       undefined,
-      `the workload's physical memory of ${this.#memory.pages} pages has ${this.#memory.freePages} left`,
+      `physical memory of ${this.#memory.pages} pages has ${this.#memory.freePages} left`,
     );
   }
 

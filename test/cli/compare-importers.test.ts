@@ -69,12 +69,35 @@ describe("iommu-lab compare --importer", { timeout: 60_000 }, () => {
 
   it("takes a workload's own virtual addresses, and says so", async () => {
     const args = ["compare", "--workload", "rdma-mr", "--operations", "200", "--importer", "mlx5", "--json"];
-    const [own, other] = await Promise.all([run(args), run([...args, "--va", "aligned", "--va-offset", "4096"])]);
+    const [own, other] = await Promise.all([run(args), run([...args, "--va", "aligned", "--va-offset", "0x1000"])]);
     const [first, second] = [own, other].map(({ stdout }) => JSON.parse(stdout) as Document);
     expect(first.inputs).toMatchObject({ va: "the workload's own" });
     expect(second.inputs).toMatchObject({ va: "aligned", vaOffset: 4096 });
     const attainable = ({ strategies }: Document) => strategies[0].importers?.[0].entriesAttainable;
     expect(attainable(first)).not.toBe(attainable(second));
+  });
+
+  it("says which strategies tie, whether all or some, and takes a KiB for 1,024 bytes", async () => {
+    const on = async (strategies: string, ...more: string[]): Promise<string> => {
+      const args = ["compare", "--workload", "rdma-mr", "--operations", "200", "--importer", "mlx5", "--strategy"];
+      const { stdout } = await run([...args, strategies, ...more]);
+      return stdout.replaceAll("\n", " ");
+    };
+    const [all, none, one, some, offset] = await Promise.all([
+      on("hinted,va-congruent", "--va", "aligned"),
+      on("linux,linux-lazy,pa-congruent,no-align"),
+      on("linux", "--va", "random"),
+      on("no-align,linux,linux-lazy"),
+      on("hinted", "--va-offset", "4K", "--json"),
+    ]);
+    expect(all).toMatch(/For mlx5 both strategies tie: [\d,]+ entries \(no IOVA could give fewer\)\./);
+    expect(all).toMatch(/Both strategies tie: [\d,]+ entries for 187 mappings/);
+    expect(none).toMatch(
+      /pa-congruent needs the fewest entries of these: [\d,]+ for 187 mappings, tidiness [\d.]+\. For/,
+    );
+    expect(some).toMatch(/linux needs the fewest entries of these: [^.]+\.\d+\. As many: linux-lazy\. For/);
+    expect(one).toMatch(/For mlx5 linux gives [\d,]+ entries, with [\d,]+ IOMMU leaves\./);
+    expect(JSON.parse(offset)).toMatchObject({ inputs: { vaOffset: 4096 } });
   });
 
   it("--csv names the importer's columns; without an importer nothing asks one", async () => {
@@ -90,6 +113,9 @@ describe("iommu-lab compare --importer", { timeout: 60_000 }, () => {
     ["nobody to ask", ["--strategy", "hinted"], /strategy "hinted".*importer/],
     ["an offset inside a page", ["--importer", "xe", "--va-offset", "100"], /multiple of 4096/],
     ["weights that are none", ["--importer", "xe", "--weights", "a=1"], /iommu=N/],
+    ["virtual addresses of nobody", ["--va", "random"], /--va needs --importer/],
+    ["weights of nobody", ["--weights", "iommu=2"], /--weights needs --importer/],
+    ["an offset that is no number", ["--importer", "xe", "--va-offset", "4T"], /4096, 0x1000 or 4K/],
     ["virtual addresses that are none", ["--importer", "xe", "--va", "low"], /same-as-pa, random, aligned/],
   ])("%s could not be run: status 2, a message, nothing on stdout", async (_, args, message) => {
     const { status, stdout, stderr } = await run(["compare", NVME, ...args]);

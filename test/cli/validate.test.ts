@@ -20,6 +20,14 @@ describe("iommu-lab validate", { timeout: 60_000 }, () => {
     expect(again.stdout.trimEnd().split("\n").slice(-2)).toEqual([reason, command]);
   });
 
+  it("a buffer that got no IOVA shows nothing: status 2, and no word that anything holds", async () => {
+    const args = ["validate", "--importer", "xe", "--strategy", "linux", "--case", "pa=0x0+1G last=0xfffff"];
+    const { status, stdout } = await run(args);
+    expect([status, stdout]).toEqual([2, "linux for xe, tidy, seed 1: not judged: the buffer got no IOVA.\n"]);
+    const json = await run([...args, "--json"]);
+    expect([json.status, JSON.parse(json.stdout)]).toMatchObject([2, { holds: null, cases: 1, unplaced: 1 }]);
+  });
+
   it("says that entries do not depend on the IOVA, and why", async () => {
     const { status, stdout } = await run(["validate", "--importer", "amdgpu", "--strategy", "linux", "--cases", "600"]);
     expect(status).toBe(0);
@@ -56,6 +64,11 @@ describe("iommu-lab validate", { timeout: 60_000 }, () => {
     ["an unknown property", ["--importer", "xe", "--strategy", "linux", "--property", "neat"], /tidy, indifferent/],
     ["recorded addresses", ["--importer", "xe", "--strategy", "as-recorded"], /no recorded IOVAs/],
     ["a case that is none", ["--importer", "xe", "--strategy", "linux", "--case", "pa=1"], /case "pa=1"/],
+    [
+      "more cases than can be counted",
+      ["--importer", "xe", "--strategy", "linux", "--cases", `1${"0".repeat(20)}`],
+      /more than/,
+    ],
   ])("%s could not be run: status 2, a message, nothing on stdout", async (_, args, message) => {
     const { status, stdout, stderr } = await run(["validate", ...args]);
     expect([status, stdout]).toEqual([2, ""]);

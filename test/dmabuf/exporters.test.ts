@@ -1,6 +1,6 @@
 /** The exporters: where their memory is, how they map it, and what they refuse. */
 import { beforeEach, describe, expect, test } from "vitest";
-import { DmaDevice, type DmaRange } from "../../src/dma/index.js";
+import { DmaDevice, DmaHost, type DmaRange } from "../../src/dma/index.js";
 import {
   type AttachOptions,
   type Attachment,
@@ -11,6 +11,8 @@ import {
   VramBuffer,
   type VramOptions,
 } from "../../src/dmabuf/index.js";
+import { DefaultDomain } from "../../src/domain/default-domain.js";
+import { VtdDriver } from "../../src/domain/vtd-driver.js";
 import { physicalAddress } from "../../src/engine/addresses.js";
 import { newEngine } from "../support/engine.js";
 import { CONTEXT, type Machine, makeMachine } from "../dma/support.js";
@@ -217,6 +219,27 @@ describe("MMIO", () => {
     expect(attachment.mapped).toEqual([]);
   });
 
+  test("nor over Linux's own allocator, which is told a part of the range and frees it whole", async () => {
+    const driver = new VtdDriver(await newEngine());
+    const domain = new DefaultDomain(driver, new DmaHost(), "default", 1);
+    const { dma } = domain;
+    device = new DmaDevice(dma, { name: "nic" });
+    const attachment = attach(mmio({ ranges: TWO }));
+    for (let again = 0; again < 3; again++) {
+      expect(codeOf(() => map(attachment))).toBe("EADDRINUSE");
+      expect([dma.states.size, domain.mappings]).toEqual([0, []]);
+    }
+    const [{ address }] = map(attach(mmio({ ranges: TWO, offsets: "running" })));
+    expect(address).toBe(0xffc0_0000n);
+  });
+
+  test("a matched importer need not say twice where it is and that it takes peers' addresses", () => {
+    const { dmaBuf } = mmio();
+    const want = { type: "scatterlist", device, acceptsPeer: true, node: NEAR } as const;
+    const attachment = dmaBuf.attachMatching("nic", [want], { importerOps: { invalidateMappings: () => {} } });
+    expect(map(attachment).map(({ address, busAddress }) => [address, busAddress])).toEqual([[0x90_0000_0000n, true]]);
+  });
+
   test("behind one switch: addresses on the bus, no IOVA", () => {
     const attachment = attach(mmio({ ranges: TWO, busOffset: 0x1000_0000n }), { node: NEAR, importerOps: REVOCABLE });
     expect(map(attachment).map(({ address, length, busAddress }) => [address, length, busAddress])).toEqual([
@@ -273,6 +296,7 @@ describe("MMIO", () => {
     ["map out of reach", { host: "none" }, (b) => map(attach(b)), "EINVAL"],
     ["map for a device that is nowhere", {}, (b) => map(attach(b, { importerOps: REVOCABLE })), "EINVAL"],
     ["no ranges", { ranges: [] }, () => {}, "EINVAL"],
+    ["an empty range", { ranges: [...ONE, range(0x91_0000_0000n, 0n)] }, () => {}, "EINVAL"],
   ])("%s", (_what, more, work, code) => {
     expect(codeOf(() => work(mmio(more)))).toBe(code);
     expect([machine.iova.inUse.size, machine.domain.live.size]).toEqual([0, 0]);

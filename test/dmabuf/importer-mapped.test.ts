@@ -137,6 +137,15 @@ describe("what a hint asks for", () => {
     expect(map(buffer).address + 4n * MIB).toBeGreaterThan((1n << 48n) - 4n * MIB);
   });
 
+  test("DMA addresses are no memory to map", () => {
+    const nic = new DmaDevice(new DefaultDomain(driver, new DmaHost(), "default", 2).dma, { name: NIC });
+    const mapped = mapMemory(nic, { cpu: 0, now: 0 }, range(0x10_0000n, MIB), "bidirectional");
+    expect(codeOf(() => own.map([mapped as OwnedRange as MemoryRange], { pageSizes: SIZES }, [NIC]))).toBe(
+      "wrong-kind",
+    );
+    expect(domain.mappings).toEqual([]);
+  });
+
   test("memory that begins inside a page keeps its offset, and is congruent all the same", () => {
     const memory = [range(0x1_0020_1800n, 4n * MIB - 0x800n)];
     const { address } = map(memory);

@@ -139,6 +139,7 @@ describe.each(drivers)("%s", (_name, make, notMapped) => {
     mine.map(privateAddress(address), OTHER, PAGE, READ_WRITE, ["0000:01:00.0"]);
     expect(device.access(address)).toMatchObject({ touches: "own", access: { physical: OTHER } });
     expect(codeOf(() => group.attach(mine))).toBe("EBUSY");
+    expect(codeOf(() => mine.release())).toBe("EBUSY");
     group.detach();
     expect(device.access(address).touches).toBe("nothing");
     group.releaseDmaOwner();
@@ -155,6 +156,7 @@ describe.each(drivers)("%s", (_name, make, notMapped) => {
     const unuse = (g: IommuGroup) => g.unuseDefaultDomain();
     const claimDevice = (g: IommuGroup) => g.claimDeviceDmaOwner(g.devices[0], owner);
     const claimDeviceByOther = (g: IommuGroup) => g.claimDeviceDmaOwner(g.devices[0], {});
+    const claimByNobody = (g: IommuGroup) => g.claimDmaOwner(null);
     const claimDeviceByNobody = (g: IommuGroup) => g.claimDeviceDmaOwner(g.devices[0], null);
 
     test.each<[string, OwnershipErrorCode | null, ((g: IommuGroup) => void)[]]>([
@@ -166,6 +168,8 @@ describe.each(drivers)("%s", (_name, make, notMapped) => {
       ["a second claim by the same owner", "EPERM", [claim, claim]],
       ["a driver that wants the DMA API meanwhile", "EBUSY", [claim, use]],
       ["a driver after the release", null, [claim, release, use]],
+      ["a claim without owner", "EINVAL", [claimByNobody]],
+      ["a driver after a claim without owner", null, [(g) => codeOf(() => claimByNobody(g)), use]],
       ["a claim by device", null, [claimDevice]],
       ["a nested claim by device", null, [claimDevice, claimDevice]],
       ["a claim by device of another owner", "EPERM", [claimDevice, claimDeviceByOther]],
@@ -180,10 +184,18 @@ describe.each(drivers)("%s", (_name, make, notMapped) => {
       const device = group.addDevice("0000:01:00.0", 0x100);
       group.claimDeviceDmaOwner(device, owner);
       group.claimDeviceDmaOwner(device, owner);
-      group.releaseDmaOwner();
+      group.releaseDeviceDmaOwner();
       expect(group.owner).toBe(owner);
-      group.releaseDmaOwner();
+      group.releaseDeviceDmaOwner();
       expect([group.owner, group.domain]).toEqual([null, domain]);
+    });
+
+    test("the group's release ends nested claims all at once", () => {
+      const device = group.addDevice("0000:01:00.0", 0x100);
+      group.claimDeviceDmaOwner(device, owner);
+      group.claimDeviceDmaOwner(device, owner);
+      group.releaseDmaOwner();
+      expect([group.owner, group.ownerCount, group.domain]).toEqual([null, 0, domain]);
     });
 
     test("a device of another group", () => {

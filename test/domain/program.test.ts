@@ -6,7 +6,9 @@ import {
   DmaDevice,
   DmaHost,
   type DmaRange,
+  type MemoryRange,
   mapMemory,
+  type OwnedRange,
   PfnAgreement,
   type PrivateRange,
   unmapMemory,
@@ -105,6 +107,21 @@ describe.each([
     group.detach();
     group.claimDmaOwner({});
     expect(program(range)).toBe("not-attached");
+  });
+
+  test("physical memory and DMA addresses are no private ones, nor the other way round, whatever a cast says", () => {
+    expect(program(MEMORY as OwnedRange as DmaRange)).toBe("wrong-kind");
+    const asMemory = (given: OwnedRange) => given as MemoryRange;
+    for (const given of [range, privateRange]) {
+      expect(misuse(() => mapMemory(nic, NOW, asMemory(given), "bidirectional"))).toBe("wrong-kind");
+      expect(misuse(() => shared.mapRange(privateAddress(0x1000n), asMemory(given), READ_WRITE, [NIC]))).toBe(
+        "wrong-kind",
+      );
+    }
+    expect(misuse(() => unmapMemory(nic, NOW, privateRange as OwnedRange as DmaRange, "bidirectional"))).toBe(
+      "wrong-kind",
+    );
+    expect(shared.mappings).toHaveLength(1);
   });
 
   test("several mappings behind each other are as good as one", () => {

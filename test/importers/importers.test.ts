@@ -24,6 +24,13 @@ describe("importers by name", () => {
     }
   });
 
+  it.each([...importers])("%s refuses to hint for what is no buffer, naming it", (name, importer) => {
+    const empty = refused("invalid", () => importer.hint({ va: 0x1000n, length: 0n }));
+    expect(empty.message).toBe(`${name}: hint for 0x0 bytes: invalid at 0x1000: the buffer is empty`);
+    const below = refused("invalid", () => importer.hint({ va: -0x1000n, length: 4096n }));
+    expect(below.message).toMatch(/invalid at -0x1000: a virtual address has 64 bits/);
+  });
+
   it.each(["i915-gen8", "cxgb4", "hfi1"])("%s, whose entries are all alike, says so of every buffer", (name) => {
     const reasons = [4096n, 1n << 30n].map((length) => findImporter(name).hint({ va: 0n, length }).indifferent?.reason);
     expect(new Set(reasons).size).toBe(1);

@@ -3,11 +3,13 @@ import { describe, expect, test } from "vitest";
 import {
   alignmentBounds,
   dmaLimitPfn,
+  type LinuxIova,
   type LinuxIovaDomain,
   type LinuxIovaOptions,
 } from "../../src/engine/linux-iova.js";
 import { newEngine } from "../support/engine.js";
 import { refused } from "../support/errors.js";
+import { SlowLinuxIova } from "../support/slow-linux-iova.js";
 
 const engine = await newEngine();
 /** Last page below 4 GiB. */
@@ -419,6 +421,24 @@ describe("adopting", () => {
   });
 });
 
+test.each([
+  ["out of the tree", 1024, 512],
+  ["into a magazine of shorter ranges", 1024, 8],
+  ["out of a magazine's reach into one", 32, 3],
+])("a range that is freed as a shorter one goes whole, %s", (_where, pages, told) => {
+  const [domain, slow] = [newDomain(), new SlowLinuxIova({ cpus: 2 })];
+  const sequence = (iova: LinuxIova): number[] => {
+    const allocate = (count: number) => iova.allocate(count, LAST32, 0, true);
+    const first = allocate(pages);
+    iova.free(first, told, 0);
+    const again = [allocate(told), allocate(pages), allocate(told)];
+    for (const pfn of [again[0], again[2]]) iova.free(pfn, told, 0);
+    return [first, ...again, allocate(pages), allocate(told)];
+  };
+  expect(sequence(domain)).toEqual(sequence(slow));
+  domain.release();
+});
+
 describe("refused, and nothing changes", () => {
   const options: readonly (readonly [string, Partial<LinuxIovaOptions>])[] = [
     ["no CPU", { cpus: 0 }],
@@ -442,7 +462,8 @@ describe("refused, and nothing changes", () => {
     ["a time before all", "invalid", (domain) => domain.advance(-1)],
     ["restoring what was not saved", "invalid", (domain) => domain.restore()],
     ["freeing what is free", "not-allocated", (domain) => domain.free(77, 1, 0)],
-    ["freeing part of a range", "not-allocated", (domain) => domain.free(LAST32 - 3, 2, 0)],
+    ["freeing the end of a range", "not-allocated", (domain) => domain.free(LAST32 - 1, 2, 0)],
+    ["freeing more than a range", "not-allocated", (domain) => domain.free(LAST32 - 3, 5, 0)],
     ["freeing twice", "not-allocated", (domain) => [0, 1].map(() => domain.free(LAST32 - 3, 4, 0))],
   ];
   test.each(calls)("%s", (_name, code, call) => {

@@ -109,6 +109,16 @@ describe("what a hint asks of an IOVA's value", () => {
   ])("%s that must be are refused by name", (_, hint, message) => {
     expect(refused("invalid", () => hintedRequest(hint, 8192n)).message).toMatch(message);
   });
+
+  it.each<[string, Hint]>([
+    ["align", { ...base, align: prefer(0x3000n, why) }],
+    ["align", { ...base, align: prefer(0n, why) }],
+    ["congruentTo", { ...base, congruentTo: must({ address: 0n, modulus: 0x3000n }, why) }],
+    ["boundary", { ...base, boundary: must(0x3000n, why) }],
+  ])("a wish to %s by what is no power of two is refused by name", (name, hint) => {
+    const { message } = refused("invalid", () => hintedRequest(hint, 4096n));
+    expect(message).toMatch(new RegExp(`(must|prefer) ${name} \\(${why}\\).*no power of two`));
+  });
 });
 
 describe("an allocation as hinted", () => {

@@ -18,6 +18,7 @@ import type { CpuAddress, DmaAddress, Iova, PhysicalAddress, PrivateAddress } fr
 import type { Importer } from "../../src/importers/importer.js";
 import { kvm } from "../../src/importers/kvm.js";
 import { mlx5 } from "../../src/importers/mlx5.js";
+import type { allocateHinted } from "../../src/strategies/hinted.js";
 
 test("an address of one kind is none of another", () => {
   expectTypeOf<DmaAddress>().not.toExtend<PrivateAddress>();
@@ -70,6 +71,12 @@ function mixtures(
   hardware.program(dma);
   hardware.program(shared);
 }
+
+test("a hint gives an address of the space's own kind", () => {
+  type Given<A extends Iova> = ReturnType<typeof allocateHinted<A>>["iova"];
+  expectTypeOf<Given<PrivateAddress>>().toEqualTypeOf<PrivateAddress>();
+  expectTypeOf<Given<DmaAddress>>().toEqualTypeOf<DmaAddress>();
+});
 
 test("what mixes them does not compile", () => {
   expectTypeOf(mixtures).toBeFunction();

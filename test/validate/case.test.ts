@@ -46,6 +46,9 @@ describe("a case as text", () => {
     ["pa=0x1000+4K last=0x1000", /last is one less/],
     ["pa=0x1000+4K last=0xffffffffffffff", /at most 0xffffffffffff/],
     ["pa=0x1000+4K colour=red", /"colour=red"/],
+    ["pa=0x1000+4K last=0xfff", /at least 0x1fff/],
+    ["pa=0x1000+4K pa=0x3000+4K", /"pa=0x3000\+4K".*once/],
+    ["pa=0x1000+4K=1", /"pa=0x1000\+4K=1".*NAME=VALUE/],
   ])("%s is refused", (text, message) => {
     expect(refused("invalid", () => parseCase(text, WIDEST)).message).toMatch(message);
   });

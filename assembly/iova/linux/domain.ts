@@ -213,21 +213,18 @@ export function reserve(domain: usize, first: u64, last: u64): i32 {
 
 // ---- Freeing -----------------------------------------------------------------------------------------------------
 
-/** The range that was made for `pages` pages at `pfn`, 0 when there is none. */
-function rangeOf(state: usize, pfn: u64, pages: u64, order: u32): u32 {
-  const range = rangeFrom(state, pfn);
-  const last = pfn + sizeFor(pages, order) - 1;
-  return rangeFirst(state, range) == pfn && rangeHigh(state, range) == last ? range : 0;
-}
-
 /**
- * `queue_iova` at a time in nanoseconds, or with AT_ONCE `free_iova_fast`. STATUS_NOT_ALLOCATED, nothing changed, where
- * no such range is in use; Linux would not notice.
+ * `queue_iova` at a time in nanoseconds, or with AT_ONCE `free_iova_fast`: the range goes as a whole, the length says only
+ * which magazine it goes to. STATUS_NOT_ALLOCATED, nothing changed, where no range of at least that length is in use;
+ * Linux would not notice.
  */
 export function giveBack(domain: usize, pfn: u64, pages: u64, cpu: u32, now: u64): i32 {
   const order = orderOf(pages);
-  const range = rangeOf(stateOf(domain), pfn, pages, order);
-  if (!range || rangeUse(stateOf(domain), range) != USE_LIVE) return STATUS_NOT_ALLOCATED;
+  const state = stateOf(domain);
+  const range = rangeFrom(state, pfn);
+  const last = pfn + sizeFor(pages, order) - 1;
+  if (rangeFirst(state, range) != pfn || rangeHigh(state, range) < last) return STATUS_NOT_ALLOCATED;
+  if (rangeUse(state, range) != USE_LIVE) return STATUS_NOT_ALLOCATED;
   if (!enter(domain, cpu)) return STATUS_MEMORY_EXHAUSTED;
   if (now == AT_ONCE) {
     freeFast(domain, cpu, order, range);
@@ -304,11 +301,10 @@ export function linuxIovaAdopt(domain: usize, pfn: f64, pages: f64): i32 {
     treeInsert(state, first, last, above);
     return STATUS_OK;
   }
-  const range = rangeOf(state, first, <u64>pages, order);
-  const use = range ? rangeUse(state, range) : USE_LIVE;
-  if (use == USE_CACHED) cacheTake(state, order, range);
-  else if (use == USE_QUEUED) queueTake(state, range);
-  else return STATUS_OVERLAP;
+  const isWhole = rangeFirst(state, above) == first && rangeHigh(state, above) == last;
+  const use = isWhole ? rangeUse(state, above) : USE_LIVE;
+  if (use == USE_QUEUED) queueTake(state, above);
+  else if (use != USE_CACHED || !cacheTake(state, order, above)) return STATUS_OVERLAP;
   return STATUS_OK;
 }
 

@@ -298,18 +298,22 @@ function takeFrom(state: usize, magazine: u32, range: u32): bool {
     if (entryAt(state, magazine, index) != range) continue;
     for (let above = index + 1; above < size; above++) setEntry(state, magazine, above - 1, entryAt(state, magazine, above));
     setSize(state, magazine, size - 1);
+    rangeSetUse(state, range, USE_LIVE);
     return true;
   }
   return false;
 }
 
-/** Takes a cached range of this order out of whichever magazine it is in. An emptied one leaves the depot. */
-export function cacheTake(state: usize, order: u32, range: u32): void {
-  rangeSetUse(state, range, USE_LIVE);
+/**
+ * Takes a range out of whichever magazine of this order it is in; false when it is in none. An emptied one leaves the
+ * depot.
+ */
+export function cacheTake(state: usize, order: u32, range: u32): bool {
   for (let cpu: u32 = 0; cpu < load<u32>(state, ONLINE); cpu++) {
     if (!cpuIsUsed(state, cpu)) continue;
     const cache = cacheOf(state, cpu, order);
-    if (takeFrom(state, load<u32>(cache, LOADED), range) || takeFrom(state, load<u32>(cache, PREVIOUS), range)) return;
+    if (takeFrom(state, load<u32>(cache, LOADED), range)) return true;
+    if (takeFrom(state, load<u32>(cache, PREVIOUS), range)) return true;
   }
   const depot = depotOf(state, order);
   for (let link = depot; load<u32>(link); link = state + <usize>load<u32>(link) + NEXT) {
@@ -320,6 +324,7 @@ export function cacheTake(state: usize, order: u32, range: u32): void {
       store<u32>(depot, load<u32>(depot, DEPOT_SIZE) - 1, DEPOT_SIZE);
       freeMagazine(state, magazine);
     }
-    return;
+    return true;
   }
+  return false;
 }

@@ -48,3 +48,16 @@ export function pageSizesOf(bitmap: bigint): bigint[] {
   for (let left = bitmap; left !== 0n; left &= left - 1n) sizes.push(left & -left);
   return sizes;
 }
+
+const UNITS: ReadonlyMap<string, bigint> = new Map([
+  ["", 1n],
+  ["K", KIB],
+  ["M", MIB],
+  ["G", GIB],
+]);
+
+/** "0x1000", "4096", "4K", "2M", "1G" as a number; null for anything else. */
+export function parseBytes(text: string): bigint | null {
+  const [, digits, unit] = /^(0x[\da-f]+|\d+)([KMG]?)$/i.exec(text) ?? [];
+  return digits === undefined ? null : BigInt(digits) * (UNITS.get(unit.toUpperCase()) ?? 1n);
+}
