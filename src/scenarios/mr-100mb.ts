@@ -2,12 +2,12 @@
  * A 100 MiB memory region: what the HCA must hold to translate it, with the IOVA that Linux chooses and with one that the
  * importer asked for (Gunthorpe, linux-rdma, 2024-11-05: "200K" and "only 16 bytes").
  */
+import { GIB, MIB } from "../bits.js";
 import { mapSg, type MemoryRange, rangesOf } from "../dma/index.js";
 import { ImporterDomain, planImport } from "../dmabuf/index.js";
 import { physicalAddress } from "../engine/addresses.js";
 import type { Engine } from "../engine/engine.js";
 import { must, type Hint } from "../importers/hint.js";
-import { GIB, MIB } from "../bits.js";
 import type { Plan } from "../importers/importer.js";
 import { findImporter } from "../importers/importers.js";
 import { Random } from "../random.js";
