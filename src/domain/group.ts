@@ -229,7 +229,7 @@ export class IommuGroup {
   }
 
   #usedBy(): string {
-    return this.#owner === null ? `drivers that use the DMA API: ${this.#ownerCount}` : "somebody else has claimed it";
+    return this.#owner === null ? `drivers that use the DMA API: ${this.#ownerCount}` : "it is claimed already";
   }
 
   #attachAll(domain: AnyDomain): void {
