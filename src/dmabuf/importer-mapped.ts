@@ -2,6 +2,7 @@
  * The importer-mapped flow: an importer that was given physical memory maps it into a domain of its own, at an IOVA that
  * its hint asks for.
  */
+import { alignDown, alignUp, isAligned, pageSizesOf } from "../bits.js";
 import { expectMemory, type MemoryRange, type PrivateRange } from "../dma/index.js";
 import type { IommuDomain } from "../domain/domain.js";
 import type { DomainMapping } from "../domain/mappings.js";
@@ -9,7 +10,6 @@ import { hex, type PrivateAddress, privateAddress } from "../engine/addresses.js
 import { IommuError } from "../engine/errors.js";
 import type { IovaSpace } from "../engine/iova-space.js";
 import type { Permissions } from "../engine/page-table.js";
-import { alignDown, alignUp, isAligned, pageSizesOf } from "../bits.js";
 import type { Hint } from "../importers/hint.js";
 import { allocateRequested, type HintedRequest, hintedRequest, unmetWishes } from "../strategies/hinted.js";
 

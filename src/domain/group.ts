@@ -73,7 +73,8 @@ export class IommuDevice {
     const end = range.address + range.length;
     for (let at: bigint = range.address; at < end; ) {
       const mapping = domain.mappingAt(at);
-      if (!mapping?.users.has(this.name)) throw refuse("not-mapped", `${describeRange(range)}, of which ${hex(at)}`);
+      if (!mapping?.users.has(this.name))
+        throw refuse("not-mapped", `${describeRange(range)}, not mapped at ${hex(at)}`);
       at = mapping.address + mapping.length;
     }
   }
@@ -228,7 +229,7 @@ export class IommuGroup {
   }
 
   #usedBy(): string {
-    return this.#owner === null ? `drivers that use the DMA API: ${this.#ownerCount}` : "somebody else has claimed it";
+    return this.#owner === null ? `drivers that use the DMA API: ${this.#ownerCount}` : "it is claimed already";
   }
 
   #attachAll(domain: AnyDomain): void {

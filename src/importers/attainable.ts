@@ -1,7 +1,7 @@
 /** From physical memory to what an importer gets: DMA segments at an IOVA, and the best that any IOVA can give. */
+import { alignDown, alignUp, bitLength, nextCongruent, trailingZeros } from "../bits.js";
 import { type DmaAddress, dmaAddress, hex, type PhysicalAddress } from "../engine/addresses.js";
 import { IommuError } from "../engine/errors.js";
-import { alignDown, alignUp, bitLength, nextCongruent, trailingZeros } from "../bits.js";
 import type { Importer, MemoryKind, Plan, Segment } from "./importer.js";
 
 /** Physically contiguous memory. */

@@ -1,6 +1,6 @@
+import { alignUp, pageSizeBitmap } from "../bits.js";
 import { hex } from "../engine/addresses.js";
 import { IommuError } from "../engine/errors.js";
-import { alignUp, pageSizeBitmap } from "../bits.js";
 import { addressBits, type Hint, prefer } from "./hint.js";
 import type { HintRequest } from "./importer.js";
 

@@ -2,8 +2,8 @@
  * Intel GPUs' page tables as the i915 driver writes them (4-level PPGTT).
  * Linux drivers/gpu/drm/i915/gt/gen8_ppgtt.c (gen8_ppgtt_insert_huge, xehpsdv_ppgtt_insert_huge).
  */
-import { IommuError } from "../engine/errors.js";
 import { isAligned, pageSizeBitmap } from "../bits.js";
+import { IommuError } from "../engine/errors.js";
 import { alignedEntriesHint, indifferentHint } from "./gpu-hint.js";
 import { defineImporter, type Importer, type LeafRun, type MemoryKind, type Segment, segmentName } from "./importer.js";
 import { BLOCK, buildPpgtt, type Layout, LARGE_PAGE, PAGE } from "./intel-ppgtt.js";

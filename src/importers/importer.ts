@@ -2,9 +2,9 @@
  * Importers: devices that put the addresses they were given into page tables of their own. One shape for all of them: what
  * entries they would use (`plan`), the tables themselves (`map`), and what they would ask of an IOVA (`hint`).
  */
+import { isAligned } from "../bits.js";
 import { type DmaAddress, hex } from "../engine/addresses.js";
 import { IommuError } from "../engine/errors.js";
-import { isAligned } from "../bits.js";
 import type { Hint } from "./hint.js";
 import type { TableMemory } from "./table-memory.js";
 import type { Translation } from "./table-tree.js";

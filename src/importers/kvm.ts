@@ -4,8 +4,8 @@
  * Intel SDM volume 3, 30.3.2 (EPT translation mechanism); Linux arch/x86/kvm/mmu (kvm_mmu_max_mapping_level) and
  * arch/x86/kvm/x86.c (kvm_alloc_memslot_metadata).
  */
-import type { PrivateAddress } from "../engine/addresses.js";
 import { GIB, isAligned, KIB, MIB, pageSizeBitmap } from "../bits.js";
+import type { PrivateAddress } from "../engine/addresses.js";
 import { leavesOfSegments } from "./congruent-leaves.js";
 import { defineImporter, type Importer, type LeafRun, type Tables } from "./importer.js";
 import { TableMemory } from "./table-memory.js";

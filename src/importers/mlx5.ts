@@ -2,8 +2,8 @@
  * NVIDIA ConnectX memory keys: MTT, KSM and KLM lists.
  * Linux drivers/infiniband/hw/mlx5 (mlx5_ib.h, mr.c, umr.c, mem.c), include/linux/mlx5/mlx5_ifc.h and device.h.
  */
-import { IommuError } from "../engine/errors.js";
 import { alignUp, pageSizesOf, trailingZeros } from "../bits.js";
+import { IommuError } from "../engine/errors.js";
 import { addressBits, type Hint, must, prefer } from "./hint.js";
 import { defineImporter, type Importer, type LeafRun, segmentName, type Tables } from "./importer.js";
 import { dmaOffset, findBestPageOffset, PAGE_SIZE, type Umem } from "./rdma.js";

@@ -2,8 +2,8 @@
  * NVMe commands' data pointers: PRP entries and lists, SGL descriptors; memory pages of 4 KiB (CC.MPS = 0).
  * NVM Express Base Specification 2.0, 4.1.1 and 4.1.2; Linux drivers/nvme/host/pci.c, include/linux/nvme.h.
  */
-import { IommuError } from "../engine/errors.js";
 import { alignDown, alignUp } from "../bits.js";
+import { IommuError } from "../engine/errors.js";
 import { addressBits, must, prefer } from "./hint.js";
 import { defineImporter, type Importer, type LeafRun, type Segment, segmentName, type Tables } from "./importer.js";
 import { TableMemory } from "./table-memory.js";

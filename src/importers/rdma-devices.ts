@@ -2,8 +2,8 @@
  * Other HCAs' page sizes and page lists, as their drivers in Linux drivers/infiniband/hw register memory: most ask
  * ib_umem_find_best_pgsz, some write pages of PAGE_SIZE whatever page_size_cap they tell their users.
  */
-import { IommuError, UnknownNameError } from "../engine/errors.js";
 import { GIB, KIB, MIB, pageSizeBitmap } from "../bits.js";
+import { IommuError, UnknownNameError } from "../engine/errors.js";
 import type { Importer } from "./importer.js";
 import { regionImporter } from "./rdma-region.js";
 

@@ -1,7 +1,7 @@
 /** Memory regions: one list of equal pages, which the HCA indexes with the offset in the region. */
+import { alignDown, trailingZeros } from "../bits.js";
 import { hex } from "../engine/addresses.js";
 import { IommuError } from "../engine/errors.js";
-import { alignDown, trailingZeros } from "../bits.js";
 import { addressBits, type Hint, prefer } from "./hint.js";
 import { defineImporter, type HintRequest, type Importer, type LeafRun, type Tables } from "./importer.js";
 import { dmaBlocks, findBestPageSize, PAGE_SIZE, regionPages, umemOf, usefulModulus } from "./rdma.js";

@@ -2,8 +2,8 @@
  * Intel Xe GPUs' page tables as the xe driver writes them.
  * Linux drivers/gpu/drm/xe/xe_pt.c (xe_pt_stage_bind), xe_bo.h.
  */
-import { IommuError } from "../engine/errors.js";
 import { pageSizeBitmap } from "../bits.js";
+import { IommuError } from "../engine/errors.js";
 import { leavesOfSegments } from "./congruent-leaves.js";
 import { alignedEntriesHint, indifferentHint } from "./gpu-hint.js";
 import { defineImporter, type Importer, type LeafRun, segmentName } from "./importer.js";

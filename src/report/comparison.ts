@@ -67,7 +67,7 @@ export function verdict(results: readonly StrategyResult[]): string {
     const entries = `${grouped(figures.leavesUsed)} entries for ${grouped(figures.mappings)} mappings`;
     const tidy = `tidiness ${figures.tidiness.toFixed(2)}`;
     if (all !== null) return `${all} tie: ${entries}, ${tidy}.`;
-    if (results.length === 1) return `${strategy.name} needs ${entries}, ${tidy}.`;
+    if (ranking.candidates.length === 1) return `${strategy.name} needs ${entries}, ${tidy}.`;
     const most = `${grouped(figures.leavesUsed)} for ${grouped(figures.mappings)} mappings`;
     return `${strategy.name} needs the fewest entries of these: ${most}, ${tidy}.${ties}`;
   }

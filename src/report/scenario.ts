@@ -1,17 +1,19 @@
 /** A scenario's outcome, for people and as one JSON document. */
 import { holds, type Column, type Scenario, type ScenarioResult, type Step } from "../scenarios/scenario.js";
 import { plainTable } from "./table.js";
-import { bytes, grouped } from "./units.js";
+import { bytes, grouped, sizeName } from "./units.js";
 
 const WIDTH = 100;
 
-function cell(value: string | number, { kind }: Column): string {
+function cell(value: string | number | null, { kind }: Column): string {
+  if (value === null) return "-";
   if (typeof value === "string") return value;
+  if (kind === "size") return sizeName(value);
   return kind === "bytes" ? bytes(value) : grouped(value);
 }
 
 function tableText({ columns, rows }: NonNullable<ScenarioResult["table"]>): string {
-  const words = columns.filter(({ kind }) => kind === "text").length;
+  const words = columns.filter(({ kind }) => kind === "text" || kind === "size").length;
   const lines = rows.map((row) => columns.map((column) => cell(row[column.key], column)));
   return plainTable(
     columns.map(({ title }) => title),

@@ -1,7 +1,7 @@
 /** A driver takes its device from the DMA API and drives a domain of its own (iommu_group_claim_dma_owner()). */
+import { KIB } from "../bits.js";
 import { mapMemory } from "../dma/index.js";
 import { hex, physicalAddress, privateAddress } from "../engine/addresses.js";
-import { KIB } from "../bits.js";
 import { Machine, NOW } from "./machine.js";
 import { Journal, type Scenario } from "./scenario.js";
 

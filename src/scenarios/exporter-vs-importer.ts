@@ -2,11 +2,11 @@
  * The same buffer shared from a GPU to a NIC, from a NIC to a GPU and from one GPU to another: mapped by the exporter, who
  * knows nothing of the importer's tables, and by the importer with its own hint.
  */
+import { GIB, KIB, MIB } from "../bits.js";
 import { ImporterDomain, mapImport, MmioBuffer, type DmaBuf, type PciNode, VramBuffer } from "../dmabuf/index.js";
 import type { DmaRange, MemoryRange, PrivateRange } from "../dma/index.js";
 import { physicalAddress } from "../engine/addresses.js";
 import type { Engine } from "../engine/engine.js";
-import { GIB, KIB, MIB } from "../bits.js";
 import { findImporter, type AnyImporter } from "../importers/importers.js";
 import { Vram } from "../workloads/device-memory.js";
 import { IOTLB_ENTRIES, Machine, NOW, tableFigures, UNITS, type UnitName } from "./machine.js";

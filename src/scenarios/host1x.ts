@@ -2,10 +2,10 @@
  * Tegra's host1x and a client of it share a domain, and use one mapping by one private address. The same number means
  * nothing to an RDMA device, or something else.
  */
+import { KIB } from "../bits.js";
 import { mapMemory } from "../dma/index.js";
 import { ImporterDomain } from "../dmabuf/index.js";
 import { hex, physicalAddress } from "../engine/addresses.js";
-import { KIB } from "../bits.js";
 import { addressBits } from "../importers/hint.js";
 import { Machine, NOW } from "./machine.js";
 import { Journal, type Scenario } from "./scenario.js";

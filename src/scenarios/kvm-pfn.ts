@@ -1,8 +1,8 @@
 /** KVM maps a device's registers into a guest: it takes page frame numbers, which are no DMA addresses. */
+import { MIB } from "../bits.js";
 import { type MemoryRange, mapMemory, type OwnedRange, PfnAgreement } from "../dma/index.js";
 import { mapImport, MmioBuffer } from "../dmabuf/index.js";
 import { hex, physicalAddress } from "../engine/addresses.js";
-import { MIB } from "../bits.js";
 import { findImporter } from "../importers/importers.js";
 import { Machine, NOW } from "./machine.js";
 import { Journal, type Scenario } from "./scenario.js";

@@ -1,9 +1,9 @@
 /** A GPU evicts a shared buffer to host memory: the importer must unmap and map anew; a device that does not stop is caught. */
+import { GIB, MIB } from "../bits.js";
 import type { DmaContext, DmaRange } from "../dma/index.js";
 import { type Attachment, type Mapped, VramBuffer } from "../dmabuf/index.js";
 import { hex } from "../engine/addresses.js";
 import type { Engine } from "../engine/engine.js";
-import { GIB, MIB } from "../bits.js";
 import { Random } from "../random.js";
 import { agedMemory, findMemoryState } from "../workloads/ageing.js";
 import { Vram } from "../workloads/device-memory.js";

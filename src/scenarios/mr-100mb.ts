@@ -2,16 +2,15 @@
  * A 100 MiB memory region: what the HCA must hold to translate it, with the IOVA that Linux chooses and with one that the
  * importer asked for (Gunthorpe, linux-rdma, 2024-11-05: "200K" and "only 16 bytes").
  */
+import { GIB, MIB } from "../bits.js";
 import { mapSg, type MemoryRange, rangesOf } from "../dma/index.js";
 import { ImporterDomain, planImport } from "../dmabuf/index.js";
 import { physicalAddress } from "../engine/addresses.js";
 import type { Engine } from "../engine/engine.js";
 import { must, type Hint } from "../importers/hint.js";
-import { GIB, MIB } from "../bits.js";
 import type { Plan } from "../importers/importer.js";
 import { findImporter } from "../importers/importers.js";
 import { Random } from "../random.js";
-import { sizeName } from "../report/units.js";
 import { agedMemory, findMemoryState } from "../workloads/ageing.js";
 import { userMemory } from "../workloads/host-memory.js";
 import { Machine, NOW, tableFigures } from "./machine.js";
@@ -37,14 +36,14 @@ function pinnedMemory(): MemoryRange[] {
 }
 
 interface Row {
-  readonly [key: string]: string | number;
+  readonly [key: string]: string | number | null;
   readonly mttBytes: number;
   readonly entries: number;
 }
 
-function row(iova: string, congruent: string, plan: Plan, table: Parameters<typeof tableFigures>[0]): Row {
+function row(iova: string, congruent: number | null, plan: Plan, table: Parameters<typeof tableFigures>[0]): Row {
   const { leaves, tableBytes } = tableFigures(table);
-  const page = sizeName(Number(plan.leaves[0].size));
+  const page = Number(plan.leaves[0].size);
   return { iova, congruent, page, entries: plan.total, mttBytes: plan.total * ENTRY_BYTES, leaves, tableBytes };
 }
 
@@ -56,7 +55,7 @@ function withLinux(engine: Engine, memory: readonly MemoryRange[]): Row {
   const ranges = rangesOf(dma, segments);
   const party = { name: HCA, device: dma };
   const plan = planImport({ importer: findImporter("mlx5"), party, ranges, va: VA });
-  return row("linux", "-", plan, domain.dma.table);
+  return row("linux", null, plan, domain.dma.table);
 }
 
 function withHint(
@@ -73,7 +72,7 @@ function withHint(
   group.attach(domain);
   const { segments } = new ImporterDomain(domain).map(memory, hint, [HCA]);
   const plan = planImport({ importer: findImporter("mlx5"), party: { name: HCA }, ranges: segments, va: VA });
-  return row(name, sizeName(Number(modulus)), plan, domain.table);
+  return row(name, modulus === undefined ? null : Number(modulus), plan, domain.table);
 }
 
 export const mr100mb: Scenario = {
@@ -95,8 +94,8 @@ export const mr100mb: Scenario = {
       table: {
         columns: [
           { key: "iova", title: "IOVA chosen by", kind: "text" },
-          { key: "congruent", title: "modulo", kind: "text" },
-          { key: "page", title: "MTT page", kind: "text" },
+          { key: "congruent", title: "modulo", kind: "size" },
+          { key: "page", title: "MTT page", kind: "size" },
           { key: "entries", title: "MTT entries", kind: "count" },
           { key: "mttBytes", title: "MTT bytes", kind: "count" },
           { key: "leaves", title: "IOMMU leaves", kind: "count" },

@@ -9,12 +9,13 @@ import { AddressMisuseError } from "../dma/index.js";
 export interface Column {
   readonly key: string;
   readonly title: string;
-  readonly kind: "text" | "count" | "bytes";
+  /** `size`: bytes of a page or a modulus, null where there is none. */
+  readonly kind: "text" | "count" | "bytes" | "size";
 }
 
 export interface ResultTable {
   readonly columns: readonly Column[];
-  readonly rows: readonly Readonly<Record<string, string | number>>[];
+  readonly rows: readonly Readonly<Record<string, string | number | null>>[];
   /** What the columns mean. */
   readonly note: string;
 }

@@ -1,8 +1,8 @@
 /** Strategies that follow the importer: its virtual address alone, or the hint that it derives from its own rules. */
+import { alignDown, bitLength, isAligned } from "../bits.js";
 import { hex, type Iova } from "../engine/addresses.js";
 import { IommuError } from "../engine/errors.js";
 import type { IovaSpace } from "../engine/iova-space.js";
-import { alignDown, bitLength, isAligned } from "../bits.js";
 import type { Hint, Wish } from "../importers/hint.js";
 import type { AnyImporter } from "../importers/importers.js";
 import { ANYWHERE, eachMapping, type Placement, type Placer } from "./placement.js";

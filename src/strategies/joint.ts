@@ -2,8 +2,8 @@
  * `joint`: IOMMU and importer want different low bits of an IOVA. Every candidate for them is scored by what it costs both
  * sides and the IOVA space, and the cheapest is taken.
  */
-import { DEEPEST, EntryCounter } from "../importers/depth.js";
 import { pageSizesOf } from "../bits.js";
+import { DEEPEST, EntryCounter } from "../importers/depth.js";
 import type { AnyImporter } from "../importers/importers.js";
 import { hintedRequest } from "./hinted.js";
 

@@ -1,7 +1,7 @@
 /** The cases of a validation: small ones enumerated, then random and adversarial ones by turns, the same for a seed. */
+import { bitLength, pageSizesOf } from "../bits.js";
 import { physicalAddress } from "../engine/addresses.js";
 import type { Piece } from "../importers/attainable.js";
-import { bitLength, pageSizesOf } from "../bits.js";
 import type { AnyImporter } from "../importers/importers.js";
 import { Random } from "../random.js";
 import type { Earlier, ValidationCase } from "./case.js";

@@ -71,6 +71,9 @@ describe.each([
     expect(program(range, 1)).toBe("foreign-device");
     expect(program(privateRange)).toBe("not-a-party");
     expect(program({ ...range, length: 0x4000n })).toBe("not-mapped");
+    expect(() => group.devices[0].program({ ...range, length: 0x4000n })).toThrow(
+      `not mapped at 0x${(range.address + 0x3000n).toString(16)}, wanted`,
+    );
     group.attach(shared);
     expect(program(range)).toBe("not-attached");
     expect(programmed.access(0n).touches).toBe("nothing");

@@ -6,6 +6,8 @@ import { findScenario, scenarios } from "../../src/scenarios/scenarios.js";
 import { newEngine } from "../support/engine.js";
 import { refused } from "../support/errors.js";
 
+const MIB = 2 ** 20;
+
 const run = (name: string): Promise<ScenarioResult> => findScenario(name).run(newEngine);
 const step = (result: ScenarioResult, does: string) => result.steps.filter((one) => one.does === does);
 const table = (result: ScenarioResult) => result.table?.rows ?? [];
@@ -48,15 +50,15 @@ test("mr-100mb: 25,600 MTT entries of 8 bytes with Linux's IOVA, one or two when
   expect(
     rows.map(({ iova, congruent, page, entries, mttBytes }) => [iova, congruent, page, entries, mttBytes]),
   ).toEqual([
-    ["linux", "-", "4K", 25_600, 204_800],
-    ["the HCA's hint", "128M", "128M", 1, 8],
+    ["linux", null, 4096, 25_600, 204_800],
+    ["the HCA's hint", 128 * MIB, 128 * MIB, 1, 8],
     // The region begins 4 KiB behind a boundary: 50 pages and a part of a 51st.
-    ["congruent to VA", "2M", "2M", 51, 408],
-    ["congruent to VA", "16M", "16M", 7, 56],
-    ["congruent to VA", "64M", "64M", 2, 16],
-    ["congruent to VA", "128M", "128M", 1, 8],
-    ["congruent to VA", "256M", "128M", 1, 8],
-    ["congruent to VA", "1G", "128M", 1, 8],
+    ["congruent to VA", 2 * MIB, 2 * MIB, 51, 408],
+    ["congruent to VA", 16 * MIB, 16 * MIB, 7, 56],
+    ["congruent to VA", 64 * MIB, 64 * MIB, 2, 16],
+    ["congruent to VA", 128 * MIB, 128 * MIB, 1, 8],
+    ["congruent to VA", 256 * MIB, 128 * MIB, 1, 8],
+    ["congruent to VA", 1024 * MIB, 128 * MIB, 1, 8],
   ]);
   // 511 pages before the first boundary of 2 MiB, 49 huge pages, one page behind them.
   expect(rows.map(({ leaves }) => leaves)).toEqual([25_600, ...new Array(7).fill(49 + 512)]);
