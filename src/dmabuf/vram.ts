@@ -58,7 +58,7 @@ export class VramBuffer {
   /**
    * Moves the memory: the importers are told to unmap, the copy is a fence of the kernel's, and the memory that it leaves is
    * free once the importers' work with it is over. The reservation is held. Throws DmaBufError `EBUSY` when pinned,
-   * `EINVAL` without a place to go; IommuError `memory-exhausted`.
+   * `EINVAL` without a place to go; IommuError `memory-exhausted`; what an importer throws. The memory then stays as it was.
    */
   move(to: Placement): void {
     const { dmaBuf } = this;
@@ -70,7 +70,12 @@ export class VramBuffer {
     if (to === "system" && system === undefined) throw new DmaBufError("EINVAL", operation, "it has no place there");
     const next = to === "system" && system ? systemHeapBuffer(system, this.#pages) : vram.allocate(this.#pages);
     const previous = this.#memory;
-    dmaBuf.invalidateMappings();
+    try {
+      dmaBuf.invalidateMappings();
+    } catch (error) {
+      next.release();
+      throw error;
+    }
     this.#memory = next;
     this.#placement = to;
     dmaBuf.reservation.add({ usage: "bookkeep", complete: () => previous.release() });

@@ -183,6 +183,18 @@ describe("VRAM", () => {
     expect(buffer.dmaBuf.reservation.held).toBe(false);
   });
 
+  test("stays where it is when an importer fails to unmap, and the memory to go to is free again", () => {
+    const buffer = vram();
+    const { blocks } = buffer;
+    const free = memory.freePages;
+    const fails = (): never => {
+      throw new RangeError("the importer's own");
+    };
+    attach(buffer, FAR, { invalidateMappings: fails });
+    expect(() => move(buffer, "system")).toThrow(RangeError);
+    expect([buffer.placement, buffer.blocks, memory.freePages]).toEqual(["vram", blocks, free]);
+  });
+
   test("without host memory it has no place to go", () => {
     const buffer = new VramBuffer(MIB, { node: GPU, vram: newVram() });
     expect(codeOf(() => move(buffer, "system"))).toBe("EINVAL");
