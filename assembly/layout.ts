@@ -393,7 +393,7 @@ export const CACHE_MISS = 1;
 export const CACHE_REPLACED = 2;
 
 // ---- Translation of one or more devices' accesses through caches (assembly/access/simulate.ts), offsets in bytes. ----
-export const SIMULATOR_BYTES = 512;
+export const SIMULATOR_BYTES = 520;
 /** u32: caches, or 0. Four IOTLBs, each with its sizes of page. */
 export const SIMULATOR_IOTLBS = 0;
 export const SIMULATOR_IOTLB_COUNT = 4;
@@ -431,7 +431,9 @@ export const STAGE_WALKS = 0;
 export const STAGE_READS = 16;
 export const STAGE_LOOKUPS = 64;
 export const STAGE_HITS = 112;
-export const SIMULATOR_COUNTERS_END = 512;
+/** Requests that read configuration. */
+export const SIMULATOR_CONFIGURATION_MISSES = 512;
+export const SIMULATOR_COUNTERS_END = 520;
 
 /** One device (requester and address space) of a simulator. */
 export const DEVICE_BYTES = 160;

@@ -37,6 +37,7 @@ import {
   REPLACEMENT_LRU,
   SIMULATOR_BYTES_MOVED,
   SIMULATOR_CONFIGURATION_FIRST,
+  SIMULATOR_CONFIGURATION_MISSES,
   SIMULATOR_CONFIGURATION_READS,
   SIMULATOR_CONTEXT,
   SIMULATOR_CONTEXT_HITS,
@@ -65,7 +66,7 @@ import { recall, remember, sizeShift, walkStages, walkedPhysical } from "./walk"
 /** Configuration entries are found by their tags alone. */
 const CONFIGURATION_SHIFT: u32 = 12;
 
-/** Looks one configuration cache up; a miss reads `reads` entries. `again`: nothing else was looked up since. */
+/** Looks one configuration cache up; a miss reads `reads` entries. `again`: nothing else was looked up since. Whether it hits. */
 function configureFrom(
   simulator: usize,
   cache: usize,
@@ -74,22 +75,23 @@ function configureFrom(
   tags: usize,
   lookups: usize,
   hits: usize,
-): void {
-  if (!reads) return;
+): bool {
+  if (!reads) return true;
   count(simulator, lookups, 1);
   if (again) {
     count(simulator, hits, 1);
-    return;
+    return true;
   }
   const tag = load<u64>(tags);
   const index = cacheFind(cache, 0, CONFIGURATION_SHIFT, tag);
   if (index >= 0) {
     cacheTouch(cache, index);
     count(simulator, hits, 1);
-    return;
+    return true;
   }
   count(simulator, SIMULATOR_CONFIGURATION_READS, <u64>reads);
   store<u64>(cacheEntry(cache, cacheFill(cache, 0, CONFIGURATION_SHIFT, tag)), load<u64>(tags, 8), CACHED_OWNER);
+  return false;
 }
 
 /** Looks up what a device's translation is configured by. */
@@ -98,16 +100,18 @@ function configureFrom(
 function configure(simulator: usize, device: usize, again: bool): void {
   const context = <usize>load<u32>(simulator, SIMULATOR_CONTEXT);
   const pasid = <usize>load<u32>(simulator, SIMULATOR_PASID);
+  let hit = true;
   if (context) {
     const reads = load<u32>(device, DEVICE_CONTEXT_READS);
     const tags = device + DEVICE_CONTEXT_TAG;
-    configureFrom(simulator, context, reads, again, tags, SIMULATOR_CONTEXT_LOOKUPS, SIMULATOR_CONTEXT_HITS);
+    hit = configureFrom(simulator, context, reads, again, tags, SIMULATOR_CONTEXT_LOOKUPS, SIMULATOR_CONTEXT_HITS);
   }
   if (pasid) {
     const reads = load<u32>(device, DEVICE_PASID_READS);
     const tags = device + DEVICE_PASID_TAG;
-    configureFrom(simulator, pasid, reads, again, tags, SIMULATOR_PASID_LOOKUPS, SIMULATOR_PASID_HITS);
+    hit = configureFrom(simulator, pasid, reads, again, tags, SIMULATOR_PASID_LOOKUPS, SIMULATOR_PASID_HITS) && hit;
   }
+  if (!hit) count(simulator, SIMULATOR_CONFIGURATION_MISSES, 1);
 }
 
 /**

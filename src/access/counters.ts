@@ -36,6 +36,8 @@ export interface TranslationCounters {
   readonly nestedLookups: number;
   readonly nestedHits: number;
   readonly configurationReads: number;
+  /** Requests that read any. */
+  readonly configurationMisses: number;
   readonly faults: number;
   readonly firstStage: StageCounters;
   readonly secondStage: StageCounters;
@@ -67,6 +69,7 @@ export function readCounters(engine: Engine, simulator: number): TranslationCoun
     nestedLookups: read(layout.SIMULATOR_NESTED_LOOKUPS),
     nestedHits: read(layout.SIMULATOR_NESTED_HITS),
     configurationReads: read(layout.SIMULATOR_CONFIGURATION_READS),
+    configurationMisses: read(layout.SIMULATOR_CONFIGURATION_MISSES),
     faults: read(layout.SIMULATOR_FAULTS),
     firstStage: stage(layout.SIMULATOR_FIRST_STAGE),
     secondStage: stage(layout.SIMULATOR_SECOND_STAGE),
@@ -92,6 +95,7 @@ export const NO_COUNTERS: TranslationCounters = {
   nestedLookups: 0,
   nestedHits: 0,
   configurationReads: 0,
+  configurationMisses: 0,
   faults: 0,
   firstStage: NO_STAGE,
   secondStage: NO_STAGE,
@@ -125,7 +129,7 @@ export function smmuv3Names(counters: TranslationCounters): Readonly<Record<stri
   return {
     transaction: counters.requests,
     tlb_miss: counters.iotlbLookups - counters.iotlbHits,
-    config_cache_miss: counters.contextLookups - counters.contextHits + counters.pasidLookups - counters.pasidHits,
+    config_cache_miss: counters.configurationMisses,
     trans_table_walk_access: walkReads(counters),
     config_struct_access: counters.configurationReads,
   };

@@ -91,7 +91,6 @@ export class Translator {
   #access: Access | "each" = {};
   #kind: RequestKind;
   #fault: SmmuFault | null = null;
-  #configurationMisses = 0;
 
   /** Throws `invalid` for impossible cache sizes, `memory-exhausted`. */
   constructor(
@@ -215,11 +214,6 @@ export class Translator {
     return this.#translation.counters;
   }
 
-  /** Requests that had to read configuration. */
-  get configurationMisses(): number {
-    return this.#configurationMisses;
-  }
-
   get detailedCounters(): TranslationCounters {
     return this.#translation.detailedCounters;
   }
@@ -232,13 +226,6 @@ export class Translator {
   }
 
   #resolve(batch: UnitBatch, index: number, sid: number, ssid: number | null): boolean {
-    const before = this.#translation.configurationReads;
-    const resolved = this.#resolveUncounted(batch, index, sid, ssid);
-    if (this.#translation.configurationReads > before) this.#configurationMisses++;
-    return resolved;
-  }
-
-  #resolveUncounted(batch: UnitBatch, index: number, sid: number, ssid: number | null): boolean {
     const incoming = this.#incoming(batch, index, sid, ssid);
     const entry = lookUpEntry(this.source, sid);
     if (isFault(entry)) return this.#misconfigured(batch, index, incoming, entry);

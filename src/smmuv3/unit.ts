@@ -229,11 +229,10 @@ export class SmmuUnit {
     return this.#translator.counters;
   }
 
-  /** By the names of the performance monitor counter group (section 10.4). A request misses its configuration once at most. */
+  /** By the names of the performance monitor counter group (section 10.4). */
   get performanceCounters(): Readonly<Record<string, number>> {
     return {
       ...smmuv3Names(this.#translator.detailedCounters),
-      config_cache_miss: this.#translator.configurationMisses,
       trans_table_walk_access: this.counters.iommuMrds,
       pcie_ats_trans_rq: this.#translationRequests,
       pcie_ats_trans_passed: this.#translatedPassed,

@@ -256,6 +256,7 @@ export class Translation {
   /** Caches of configuration without a geometry. */
   readonly #plainCaches: number[] = [];
   #configurationReads = 0;
+  #configurationMisses = 0;
 
   /**
    * @param configurationFirst with `caches`: configuration is looked up before the IOTLB, as its tags come from there
@@ -462,10 +463,18 @@ export class Translation {
       const index = batch.next;
       const source = batch.source[index];
       if (why === layout.UNIT_INTERCEPTED) handler.intercepted(batch, index, source);
-      else if (handler.resolve(batch, index, source, pasidOf(index))) continue;
+      else if (this.#missesOnce(() => handler.resolve(batch, index, source, pasidOf(index)))) continue;
       this.countRequest();
       batch.next = index + 1;
     }
+  }
+
+  /** What a request reads of its configuration is one miss of the caches of configuration, however much it is. */
+  #missesOnce<T>(work: () => T): T {
+    const before = this.#configurationReads;
+    const result = work();
+    if (this.#configurationReads > before) this.#configurationMisses++;
+    return result;
   }
 
   /** A request that was answered without a translation is a request all the same. */
@@ -477,10 +486,6 @@ export class Translation {
   /** An entry of the configuration is read from memory. */
   countConfigurationRead(): void {
     this.#configurationReads++;
-  }
-
-  get configurationReads(): number {
-    return this.#configurationReads;
   }
 
   /** Runs a further step of a request that was counted: it adds neither a request nor a look-up. */
@@ -577,6 +582,7 @@ export class Translation {
       iotlbLookups: iotlbLookup,
       iotlbHits: iotlbHit,
       configurationReads: this.#configurationReads,
+      configurationMisses: this.#configurationMisses,
     };
   }
 
