@@ -23,7 +23,6 @@ export { tableCreate, tableCreateStatus, tableForget } from "./table/table";
 export { unmapBatch, unmapOne } from "./table/unmap";
 export { lookupBatch, walkBatch, walkLog } from "./table/walk";
 export { unitTranslate } from "./unit/translate";
-export { configurationFind, configurationKeep, configurationLookUp } from "./unit/configuration";
 export { regimeCreate, regimeRelease } from "./unit/regime";
 export { unitLastGrants } from "./unit/request";
 export { unitRehearse } from "./unit/stale";
@@ -31,6 +30,7 @@ export { unitCreate, unitInvalidate, unitRelease, unitSetRegime } from "./unit/u
 export { simulatorClearCounters, simulatorRun } from "./access/simulate";
 export { streamFill } from "./access/stream";
 export { trafficRun } from "./access/traffic";
+export { configurationFind, configurationKeep, configurationLookUp } from "./cache/configuration";
 export { cacheCreate, cacheInvalidate, cacheIsLive, cacheRelease, cacheReset, cacheUse } from "./cache/set-associative";
 export {
   traceClose,

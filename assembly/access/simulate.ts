@@ -3,9 +3,9 @@
  * Everything is counted. A simulator and its devices are laid out as SIMULATOR_* and DEVICE_* of layout.ts say, and set up
  * by src/access/simulator.ts.
  */
+import { configurationCountHit, configurationKeep, configurationLookUp } from "../cache/configuration";
 import {
   cacheEntry,
-  cacheFill,
   cacheFind,
   cacheGuess,
   cacheIsEntry,
@@ -25,7 +25,6 @@ import {
   ACCESS_IS_WRITE,
   ACCESS_READ,
   ACCESS_WRITE,
-  CACHED_OWNER,
   CACHED_VALUE,
   CACHE_REPLACEMENT,
   CACHE_SIZES,
@@ -40,7 +39,6 @@ import {
   SIMULATOR_CONFIGURATION_MISSES,
   SIMULATOR_CONFIGURATION_READS,
   SIMULATOR_CONTEXT,
-  SIMULATOR_CONTEXT_HITS,
   SIMULATOR_CONTEXT_LOOKUPS,
   SIMULATOR_COUNTERS,
   SIMULATOR_COUNTERS_END,
@@ -51,7 +49,6 @@ import {
   SIMULATOR_IOTLB_HITS,
   SIMULATOR_IOTLB_LOOKUPS,
   SIMULATOR_PASID,
-  SIMULATOR_PASID_HITS,
   SIMULATOR_PASID_LOOKUPS,
   SIMULATOR_REQUESTS,
   STATUS_INVALID,
@@ -63,34 +60,17 @@ import { count } from "../table/table";
 import { statusWord } from "../table/walk";
 import { recall, remember, sizeShift, walkStages, walkedPhysical } from "./walk";
 
-/** Configuration entries are found by their tags alone. */
-const CONFIGURATION_SHIFT: u32 = 12;
-
 /** Looks one configuration cache up; a miss reads `reads` entries. `again`: nothing else was looked up since. Whether it hits. */
-function configureFrom(
-  simulator: usize,
-  cache: usize,
-  reads: u32,
-  again: bool,
-  tags: usize,
-  lookups: usize,
-  hits: usize,
-): bool {
+function configureFrom(simulator: usize, cache: usize, reads: u32, again: bool, tags: usize, lookups: usize): bool {
   if (!reads) return true;
-  count(simulator, lookups, 1);
   if (again) {
-    count(simulator, hits, 1);
+    configurationCountHit(simulator + lookups);
     return true;
   }
   const tag = load<u64>(tags);
-  const index = cacheFind(cache, 0, CONFIGURATION_SHIFT, tag);
-  if (index >= 0) {
-    cacheTouch(cache, index);
-    count(simulator, hits, 1);
-    return true;
-  }
+  if (configurationLookUp(cache, tag, simulator + lookups) >= 0) return true;
   count(simulator, SIMULATOR_CONFIGURATION_READS, <u64>reads);
-  store<u64>(cacheEntry(cache, cacheFill(cache, 0, CONFIGURATION_SHIFT, tag)), load<u64>(tags, 8), CACHED_OWNER);
+  configurationKeep(cache, tag, load<u64>(tags, 8));
   return false;
 }
 
@@ -104,12 +84,12 @@ function configure(simulator: usize, device: usize, again: bool): void {
   if (context) {
     const reads = load<u32>(device, DEVICE_CONTEXT_READS);
     const tags = device + DEVICE_CONTEXT_TAG;
-    hit = configureFrom(simulator, context, reads, again, tags, SIMULATOR_CONTEXT_LOOKUPS, SIMULATOR_CONTEXT_HITS);
+    hit = configureFrom(simulator, context, reads, again, tags, SIMULATOR_CONTEXT_LOOKUPS);
   }
   if (pasid) {
     const reads = load<u32>(device, DEVICE_PASID_READS);
     const tags = device + DEVICE_PASID_TAG;
-    hit = configureFrom(simulator, pasid, reads, again, tags, SIMULATOR_PASID_LOOKUPS, SIMULATOR_PASID_HITS) && hit;
+    hit = configureFrom(simulator, pasid, reads, again, tags, SIMULATOR_PASID_LOOKUPS) && hit;
   }
   if (!hit) count(simulator, SIMULATOR_CONFIGURATION_MISSES, 1);
 }
